@@ -34,15 +34,21 @@ type Caller struct {
 	Login string
 	Name  string
 	Token string // name of the access token behind the call, or empty
+	// Granted are permissions on the stack of the call that the gate has decided
+	// besides the one that the call itself needs. It is for the one call whose need
+	// only the state service knows: starting an update needs stack:write unless it
+	// was created as a preview, and may change tags with stack_tags:update only.
+	Granted []string
 }
 
 type claims struct {
 	jwt.RegisteredClaims
-	Login  string `json:"login"`
-	Name   string `json:"name,omitempty"`
-	Token  string `json:"token,omitempty"`
-	Method string `json:"htm"`
-	Path   string `json:"htu"`
+	Login   string   `json:"login"`
+	Name    string   `json:"name,omitempty"`
+	Token   string   `json:"token,omitempty"`
+	Granted []string `json:"granted,omitempty"`
+	Method  string   `json:"htm"`
+	Path    string   `json:"htu"`
 }
 
 // Signer signs for one audience. It is safe for concurrent use.
@@ -64,7 +70,7 @@ func (s *Signer) Sign(r *http.Request, caller Caller, requestID string) error {
 			Audience: jwt.ClaimStrings{s.audience}, Subject: caller.ID, ID: requestID,
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(Lifetime)),
 		},
-		Login: caller.Login, Name: caller.Name, Token: caller.Token,
+		Login: caller.Login, Name: caller.Name, Token: caller.Token, Granted: caller.Granted,
 		Method: r.Method, Path: r.URL.EscapedPath(),
 	}).SignedString(s.key)
 	if err != nil {
@@ -101,7 +107,7 @@ func (v *Verifier) Verify(r *http.Request) (Caller, string, error) {
 	if c.Method != r.Method || c.Path != r.URL.EscapedPath() || c.Subject == "" {
 		return Caller{}, "", refuse(errors.New("the assertion is for another request"))
 	}
-	return Caller{ID: c.Subject, Login: c.Login, Name: c.Name, Token: c.Token}, c.ID, nil
+	return Caller{ID: c.Subject, Login: c.Login, Name: c.Name, Token: c.Token, Granted: c.Granted}, c.ID, nil
 }
 
 func refuse(cause error) error {

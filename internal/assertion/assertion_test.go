@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +17,7 @@ import (
 func TestVerify(t *testing.T) {
 	public, private, _ := ed25519.GenerateKey(nil)
 	_, foreign, _ := ed25519.GenerateKey(nil)
-	alice := assertion.Caller{ID: "u1", Login: "alice", Name: "Alice", Token: "laptop"}
+	alice := assertion.Caller{ID: "u1", Login: "alice", Name: "Alice", Token: "laptop", Granted: []string{"stack:write"}}
 	tests := map[string]struct {
 		key   ed25519.PrivateKey
 		aud   string
@@ -47,7 +48,7 @@ func TestVerify(t *testing.T) {
 				}
 				time.Sleep(test.wait)
 				caller, request, err := assertion.NewVerifier(public, "state").Verify(r)
-				if test.ok && (err != nil || caller != alice || request != "req-1") {
+				if test.ok && (err != nil || !reflect.DeepEqual(caller, alice) || request != "req-1") {
 					t.Errorf("Verify = %+v, %q, %v", caller, request, err)
 				}
 				if !test.ok && !errors.Is(err, errs.Unauthenticated) {

@@ -16,8 +16,8 @@ import (
 
 // Limit bounds a request body.
 type Limit struct {
-	Wire    int64 // bytes as sent
-	Decoded int64 // bytes after gunzip; also the bound of a body that is not compressed
+	Wire    int64 // bytes of a compressed body as sent
+	Decoded int64 // bytes after gunzip, and bytes of a body that is not compressed
 }
 
 // Limits of the Pulumi protocol's three sizes of body.
@@ -43,22 +43,25 @@ const (
 // or damaged stream. Exactly one gzip member is read; anything after it is refused.
 // Any other Content-Encoding than one gzip layer is errs.Unsupported.
 func Body(r *http.Request, limit Limit) (io.ReadCloser, error) {
-	if r.ContentLength > limit.Wire {
-		return nil, tooLarge(limit.Wire)
-	}
-	wire := &wireReader{r: r.Body, left: limit.Wire, limit: limit.Wire}
 	encodings := r.Header.Values("Content-Encoding")
 	switch {
 	case len(encodings) == 0:
-		return &bodyReader{src: wire, wire: wire, left: min(limit.Decoded, limit.Wire), limit: limit.Decoded, closer: r.Body}, nil
+		if r.ContentLength > limit.Decoded {
+			return nil, tooLarge(limit.Decoded)
+		}
+		return &bodyReader{src: r.Body, left: limit.Decoded, limit: limit.Decoded, closer: r.Body}, nil
 	case len(encodings) == 1 && (encodings[0] == "gzip" || encodings[0] == "x-gzip"):
+		if r.ContentLength > limit.Wire {
+			return nil, tooLarge(limit.Wire)
+		}
+		wire := &wireReader{r: r.Body, left: limit.Wire, limit: limit.Wire}
 		buffered := bufio.NewReader(wire)
 		zr, err := gzip.NewReader(buffered)
 		if err != nil {
 			return nil, AsError(errs.Invalid, err, "the request body says it is gzip but is not")
 		}
 		zr.Multistream(false)
-		return &bodyReader{src: zr, wire: wire, tail: buffered, left: limit.Decoded, limit: limit.Decoded, closer: r.Body, gzip: true}, nil
+		return &bodyReader{src: zr, wire: wire, tail: buffered, left: limit.Decoded, limit: limit.Decoded, closer: r.Body}, nil
 	default:
 		return nil, errs.Errorf(errs.Unsupported, "send the request body plain or with one gzip layer, no other Content-Encoding is understood")
 	}
@@ -86,21 +89,17 @@ func (w *wireReader) Read(p []byte) (int, error) {
 	n, err := w.r.Read(p[:min(int64(len(p)), w.left)])
 	w.left -= int64(n)
 	w.read += int64(n)
-	if err == io.ErrUnexpectedEOF {
-		err = errs.Errorf(errs.Invalid, "the request body ends before its Content-Length")
-	}
 	return n, err
 }
 
 // bodyReader bounds the decoded bytes and gives every failure a kind.
 type bodyReader struct {
 	src         io.Reader
-	wire        *wireReader
+	wire        *wireReader   // beneath gzip, else nil
 	tail        *bufio.Reader // what follows the gzip member
 	left, limit int64
 	read        int64
 	closer      io.Closer
-	gzip        bool
 }
 
 func (b *bodyReader) Read(p []byte) (int, error) {
@@ -114,7 +113,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	switch {
 	case b.left < 0:
 		return 0, tooLarge(b.limit)
-	case b.gzip && b.read > freeRatioBytes && b.read > maxRatio*b.wire.read:
+	case b.wire != nil && b.read > freeRatioBytes && b.read > maxRatio*b.wire.read:
 		return 0, errs.Errorf(errs.TooLarge, "the request body expands more than %d times, which no deployment does", maxRatio)
 	case err == io.EOF && b.tail != nil:
 		if _, tailErr := b.tail.ReadByte(); !errors.Is(tailErr, io.EOF) {
@@ -135,7 +134,7 @@ func ReadBody(r *http.Request, limit Limit) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	buf := bytes.NewBuffer(make([]byte, 0, max(min(r.ContentLength, limit.Wire), 512)))
+	buf := bytes.NewBuffer(make([]byte, 0, max(min(r.ContentLength, limit.Decoded), 512)))
 	if _, err := buf.ReadFrom(body); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -118,9 +119,10 @@ func KindOf(status int) errs.Kind {
 	return errs.Invalid
 }
 
-// LogError logs err under the request's ID when it is not the client's fault.
+// LogError logs err under the request's ID when it is not the client's fault, nor
+// the consequence of the client's going away.
 func LogError(log *slog.Logger, r *http.Request, err error) {
-	if Status(err) >= http.StatusInternalServerError {
+	if Status(err) >= http.StatusInternalServerError && !errors.Is(r.Context().Err(), context.Canceled) {
 		log.ErrorContext(r.Context(), "request failed",
 			"request", RequestID(r.Context()), "method", r.Method, "error", err)
 	}
