@@ -1,0 +1,4 @@
+package proxy
+
+// Routes is the table, for tests that sweep over it.
+var Routes = routes

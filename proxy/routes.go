@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"net/http"
+
+	"github.com/ipuka/ipuka/internal/httpapi"
+	"github.com/ipuka/ipuka/rbac"
+)
+
+// Permissions of routes that no role grants.
+const (
+	anyone rbac.Permission = "anyone" // no credential is looked at
+	self   rbac.Permission = "self"   // any signed-in caller, about themselves
+	lease  rbac.Permission = "lease"  // the holder of the update's sealed token
+)
+
+// Route is one operation of the API.
+type Route struct {
+	Method  string
+	Pattern string // as in net/http; {org}, {project} and {stack} name the object
+	Name    string // the operation's name in the Pulumi Service's OpenAPI document
+	// Permission is what the caller needs on the object. Where the body decides,
+	// it is the least that any body needs, and Decide asks for the rest.
+	Permission rbac.Permission
+	// Event is what the call is called in the audit log. It is empty for plain
+	// reads, for the many calls of a running update, and for administrative changes,
+	// whose event is written by what makes the change, in the same transaction.
+	Event string
+	Query []string      // the query parameters that are looked at and forwarded
+	Limit httpapi.Limit // of the request body; none where it is zero
+	// Decide asks for what this call's body needs besides Permission.
+	Decide func(c *call) error
+	// Answer answers the call. Without one it is forwarded to the state service.
+	Answer func(g *Gate, w http.ResponseWriter, c *call) error
+	// Reply acts on the state service's successful answer before the client gets it.
+	Reply func(g *Gate, c *call, a *answer) error
+}
+
+// kinds are the words that name an update's kind in its path. After its creation
+// clients use the word update for all of them.
+var kinds = []string{"update", "preview", "refresh", "destroy"}
+
+// routes returns everything the gate knows of the API. What is not here is a 404.
+func routes() []Route {
+	const (
+		org     = "/api/orgs/{org}"
+		project = "/api/stacks/{org}/{project}"
+		stack   = project + "/{stack}"
+	)
+	table := []Route{
+		// Bootstrap.
+		{Method: "GET", Pattern: "/api/capabilities", Name: "Capabilities", Permission: anyone},
+		{Method: "GET", Pattern: "/api/cli/version", Name: "Version", Permission: anyone, Answer: (*Gate).version},
+
+		// The caller.
+		{Method: "GET", Pattern: "/api/user", Name: "GetCurrentUser", Permission: self, Answer: (*Gate).currentUser},
+		{Method: "GET", Pattern: "/api/user/organizations/default", Name: "GetDefaultOrganization", Permission: self, Answer: (*Gate).defaultOrganization},
+		{Method: "GET", Pattern: "/api/user/stacks", Name: "ListUserStacks", Permission: self, Answer: (*Gate).listStacks,
+			Query: []string{"organization", "project", "tagName", "tagValue", "continuationToken", "maxResults"}},
+		{Method: "GET", Pattern: "/api/user/tokens", Name: "ListPersonalTokens", Permission: self, Answer: (*Gate).listTokens, Query: []string{"filter", "continuationToken", "maxResults"}},
+		{Method: "POST", Pattern: "/api/user/tokens", Name: "CreatePersonalToken", Permission: self, Answer: (*Gate).createToken, Limit: httpapi.Small},
+		{Method: "DELETE", Pattern: "/api/user/tokens/{token}", Name: "DeletePersonalToken", Permission: self, Answer: (*Gate).deleteToken},
+
+		// Organizations.
+		{Method: "GET", Pattern: org, Name: "GetOrganization", Permission: rbac.Membership, Answer: (*Gate).organization},
+		{Method: "GET", Pattern: org + "/members", Name: "ListOrganizationMembers", Permission: "org_member:read", Answer: (*Gate).members, Query: []string{"type", "continuationToken"}},
+		{Method: "GET", Pattern: org + "/auditlogs", Name: "ListAuditLogEventsHandlerV1", Permission: "audit_logs:read", Answer: (*Gate).auditLogsV1, Query: auditQuery},
+		{Method: "GET", Pattern: org + "/auditlogs/v2", Name: "ListAuditLogEventsHandlerV2", Permission: "audit_logs:read", Answer: (*Gate).auditLogsV2, Query: auditQuery},
+
+		// What the CLI asks for and can do without: an empty list keeps it going.
+		{Method: "GET", Pattern: "/api/registry/templates", Name: "ListTemplates", Permission: self, Answer: emptyList("templates")},
+		{Method: "GET", Pattern: "/api/registry/packages", Name: "ListPackages", Permission: self, Answer: emptyList("packages")},
+		{Method: "GET", Pattern: org + "/policypacks", Name: "ListPolicyPacks", Permission: "policy_pack:read", Answer: emptyList("policyPacks")},
+		{Method: "GET", Pattern: org + "/policygroups", Name: "ListPolicyGroups", Permission: "policy_groups:read", Answer: emptyList("policyGroups")},
+
+		// Stacks.
+		{Method: "HEAD", Pattern: project, Name: "ProjectExists", Permission: rbac.Membership, Answer: (*Gate).projectExists},
+		{Method: "POST", Pattern: project, Name: "CreateStack", Permission: "stack:create", Event: "stack-created", Limit: httpapi.Large, Decide: decideCreateStack, Reply: (*Gate).stackCreated},
+		{Method: "GET", Pattern: stack, Name: "GetStack", Permission: "stack:read"},
+		{Method: "DELETE", Pattern: stack, Name: "DeleteStack", Permission: "stack:delete", Event: "stack-deleted", Query: []string{"force"}, Reply: (*Gate).stackDeleted},
+		{Method: "POST", Pattern: stack + "/rename", Name: "RenameStack", Permission: "stack:rename", Event: "stack-renamed", Limit: httpapi.Small, Decide: decideRename, Reply: (*Gate).stackRenamed},
+		{Method: "PATCH", Pattern: stack + "/tags", Name: "UpdateStackTags", Permission: "stack_tags:update", Event: "stack-tags-updated", Limit: httpapi.Small},
+		{Method: "GET", Pattern: stack + "/export", Name: "ExportStack", Permission: "stack:export", Event: "stack-exported"},
+		{Method: "GET", Pattern: stack + "/export/{version}", Name: "ExportStackAtVersion", Permission: "stack:export", Event: "stack-exported"},
+		{Method: "POST", Pattern: stack + "/import", Name: "ImportStack", Permission: "stack:import", Event: "stack-imported", Limit: httpapi.Large},
+		{Method: "GET", Pattern: stack + "/config", Name: "GetStackConfig", Permission: "stack:read"},
+		{Method: "PUT", Pattern: stack + "/config", Name: "UpdateStackConfig", Permission: "stack:write", Event: "stack-config-updated", Limit: httpapi.Small},
+		{Method: "DELETE", Pattern: stack + "/config", Name: "DeleteStackConfig", Permission: "stack:write", Event: "stack-config-deleted"},
+		{Method: "GET", Pattern: stack + "/policypacks", Name: "GetStackPolicyPacks", Permission: "stack:read", Answer: emptyList("requiredPolicies")},
+
+		// Secrets.
+		{Method: "POST", Pattern: stack + "/encrypt", Name: "EncryptValue", Permission: "stack:encrypt", Limit: httpapi.Medium},
+		{Method: "POST", Pattern: stack + "/batch-encrypt", Name: "BatchEncryptValue", Permission: "stack:encrypt", Limit: httpapi.Medium},
+		{Method: "POST", Pattern: stack + "/decrypt", Name: "DecryptValue", Permission: "stack:decrypt", Event: "secret-decrypted", Limit: httpapi.Medium},
+		{Method: "POST", Pattern: stack + "/batch-decrypt", Name: "BatchDecryptValue", Permission: "stack:decrypt", Event: "secrets-batch-decrypted", Limit: httpapi.Medium},
+		{Method: "POST", Pattern: stack + "/decrypt/log-decryption", Name: "LogOnlyDecryptValue", Permission: "stack:read", Event: "secret-decrypted", Limit: httpapi.Small},
+		{Method: "POST", Pattern: stack + "/decrypt/log-batch-decryption", Name: "LogOnlyBatchDecryptValue", Permission: "stack:read", Event: "secrets-batch-decrypted", Limit: httpapi.Small},
+
+		// History.
+		{Method: "GET", Pattern: stack + "/updates", Name: "GetStackUpdates", Permission: "stack:read", Query: []string{"pageSize", "page", "output-type", "asc"}},
+		{Method: "GET", Pattern: stack + "/updates/latest", Name: "GetLatestStackUpdate", Permission: "stack:read", Query: []string{"output-type"}},
+		{Method: "GET", Pattern: stack + "/updates/latest/previews", Name: "GetLatestStackPreviews", Permission: "stack:read", Query: []string{"pageSize", "page", "asc"}},
+		{Method: "GET", Pattern: stack + "/updates/{version}", Name: "GetStackUpdate", Permission: "stack:read"},
+		{Method: "GET", Pattern: stack + "/previews/{update}", Name: "GetStackPreview", Permission: "stack:read"},
+	}
+	for _, kind := range kinds {
+		table = append(table, updateRoutes(stack+"/"+kind, kind)...)
+	}
+	return table
+}
+
+// updateRoutes returns the life of an update whose paths have the given kind word.
+func updateRoutes(base, kind string) []Route {
+	update := base + "/{update}"
+	title := map[string]string{"update": "Update", "preview": "Preview", "refresh": "Refresh", "destroy": "Destroy"}[kind]
+	return []Route{
+		{Method: "POST", Pattern: base, Name: "CreateUpdateFor" + title, Permission: "stack:read", Event: "stack-update-created", Limit: httpapi.Medium, Decide: decideCreateUpdate(kind)},
+		{Method: "GET", Pattern: update, Name: "GetUpdateStatusFor" + title, Permission: "stack:read", Query: []string{"continuationToken"}},
+		// The state service knows whether the update is a preview, and is told
+		// whether the caller may do more: see grantable.
+		{Method: "POST", Pattern: update, Name: "StartUpdateFor" + title, Permission: "stack:read", Event: "stack-update-started", Limit: httpapi.Small, Decide: decideStart, Reply: (*Gate).sealReply},
+		{Method: "POST", Pattern: update + "/cancel", Name: "CancelUpdate_" + kind, Permission: "stack:cancel_update", Event: "stack-update-canceled", Limit: httpapi.Small},
+		{Method: "GET", Pattern: update + "/events", Name: "GetEngineEvents_" + kind, Permission: "stack:read", Query: []string{"continuationToken", "type", "urn", "include_non_activated"}},
+
+		{Method: "PATCH", Pattern: update + "/journalentries", Name: "CreateJournalEntries_" + kind, Permission: lease, Limit: httpapi.Medium},
+		{Method: "PATCH", Pattern: update + "/checkpoint", Name: "PatchUpdateCheckpoint_" + kind, Permission: lease, Limit: httpapi.Large},
+		{Method: "PATCH", Pattern: update + "/checkpointverbatim", Name: "PatchUpdateVerbatimCheckpoint_" + kind, Permission: lease, Limit: httpapi.Large},
+		{Method: "PATCH", Pattern: update + "/checkpointdelta", Name: "PatchUpdateCheckpointDelta_" + kind, Permission: lease, Limit: httpapi.Large},
+		{Method: "POST", Pattern: update + "/events", Name: "RecordEngineEvent_" + kind, Permission: lease, Limit: httpapi.Medium},
+		{Method: "POST", Pattern: update + "/events/batch", Name: "RecordEngineEventBatch_" + kind, Permission: lease, Limit: httpapi.Medium},
+		{Method: "POST", Pattern: update + "/renew_lease", Name: "RenewUpdateLease_" + kind, Permission: lease, Limit: httpapi.Small, Reply: (*Gate).sealReply},
+		{Method: "POST", Pattern: update + "/complete", Name: "CompleteUpdate_" + kind, Permission: lease, Event: "stack-update-completed", Limit: httpapi.Small},
+	}
+}
