@@ -204,11 +204,10 @@ func (w *world) change(rt *rapid.T) []rbac.Change {
 func TestGrantingIsMonotone(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := drawWorld(rt)
-		before := rbac.Compile(w.rules())
 		row := w.drawGrant(rt, "o0")
 		key := [4]string{row.OrgID, row.Project, row.Stack, row.UserID}
 		delete(w.grants, key)
-		before = rbac.Compile(w.rules())
+		before := rbac.Compile(w.rules())
 		w.grants[key] = row
 		after := rbac.Compile(w.rules())
 		for _, permission := range rbac.AllPermissions() {

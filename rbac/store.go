@@ -102,7 +102,7 @@ func (s store) grants(ctx context.Context) ([]grantRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer found.Close()
+	defer func() { _ = found.Close() }()
 	texts := make(map[string]string)
 	once := func(text *string) {
 		if kept, ok := texts[*text]; ok {

@@ -22,7 +22,7 @@ type translator struct{ gorm.Dialector }
 
 func (t translator) Translate(err error) error {
 	if inner, ok := t.Dialector.(gorm.ErrorTranslator); ok {
-		if known := inner.Translate(err); known != err {
+		if known := inner.Translate(err); known != err { //nolint:errorlint // whether it was replaced, not what it is
 			return known // a constraint, as gorm.ErrDuplicatedKey and the like
 		}
 	}

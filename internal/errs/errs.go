@@ -10,6 +10,7 @@ package errs
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Kind says what a caller can do about an error. It is comparable and is matched
@@ -43,11 +44,17 @@ type Error struct {
 }
 
 // Errorf returns an error of the given kind. The text is public; a %w operand is
-// matched by errors.Is and its text becomes public too, so wrap only errors whose
-// text is.
+// matched by errors.Is and its text becomes public too, but for the private cause
+// of an error made here.
 func Errorf(kind Kind, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	return &Error{kind: kind, public: err.Error(), cause: errors.Unwrap(err)}
+	cause := errors.Unwrap(err)
+	public := err.Error()
+	var known *Error
+	if errors.As(cause, &known) { // its private cause stays private
+		public = strings.Replace(public, known.Error(), known.public, 1)
+	}
+	return &Error{kind: kind, public: public, cause: cause}
 }
 
 // Wrap returns an error of the given kind whose public text is public and whose
@@ -63,7 +70,8 @@ func (p *private) Unwrap() error { return p.error }
 
 // Error returns the whole text, private cause included: it is meant for the log.
 func (e *Error) Error() string {
-	if p, ok := e.cause.(*private); ok {
+	var p *private
+	if errors.As(e.cause, &p) {
 		return e.public + ": " + p.Error()
 	}
 	return e.public

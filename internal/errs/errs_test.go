@@ -35,6 +35,20 @@ func TestPrivateCauseStaysPrivate(t *testing.T) {
 	}
 }
 
+func TestPrivateCauseStaysPrivateWhenWrapped(t *testing.T) {
+	inner := errs.Wrap(errs.Unavailable, errors.New("password=hunter2"), "the database does not answer")
+	err := errs.Errorf(errs.Conflict, "renaming: %w", inner)
+	if got := errs.Public(err); got != "renaming: the database does not answer" {
+		t.Errorf("Public = %q", got)
+	}
+	if !errors.Is(err, errs.Conflict) || !errors.Is(err, errs.Unavailable) {
+		t.Errorf("the kinds of %v are lost", err)
+	}
+	if got := err.Error(); got != "renaming: the database does not answer: password=hunter2" {
+		t.Errorf("Error = %q", got)
+	}
+}
+
 func TestErrorWithoutKindIsInternal(t *testing.T) {
 	err := errors.New("secret detail")
 	if errs.KindOf(err) != errs.Internal || errs.Public(err) != "" {

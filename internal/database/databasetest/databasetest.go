@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"os"
@@ -102,9 +101,6 @@ var server = sync.OnceValues(func() (string, error) {
 	return start()
 })
 
-// held keeps the pipe to the server's shell from being collected, and so closed.
-var held io.Closer
-
 // start runs a private PostgreSQL server on a free loopback port. A shell holds it:
 // when this process ends, however it ends, the shell's standard input closes and it
 // stops the server and removes its folder.
@@ -135,7 +131,8 @@ cat >/dev/null
 `
 	cmd := exec.Command("sh", "-c", script, "sh", folder, strconv.Itoa(port), bin)
 	cmd.Stderr = os.Stderr
-	if held, err = cmd.StdinPipe(); err != nil {
+	held, err := cmd.StdinPipe()
+	if err != nil {
 		return "", err
 	}
 	out, err := cmd.StdoutPipe()
@@ -145,6 +142,10 @@ cat >/dev/null
 	if err := cmd.Start(); err != nil {
 		return "", err
 	}
+	go func() { // holds the pipe, which would be closed when it is collected
+		_ = cmd.Wait()
+		_ = held.Close()
+	}()
 	ready := make(chan bool, 1)
 	go func() { ready <- bufio.NewScanner(out).Scan() }()
 	select {
