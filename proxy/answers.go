@@ -77,7 +77,7 @@ func (g *Gate) defaultOrganization(w http.ResponseWriter, c *call) error {
 		return errs.Errorf(errs.NotFound, "you are in no organization, ask an administrator to add you to one")
 	}
 	httpapi.WriteJSON(w, http.StatusOK, struct {
-		Login    string
+		Login    string `json:"GitHubLogin"`
 		Messages []string
 	}{memberships[0].Organization.Login, []string{}})
 	return nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ipuka/ipuka/internal/errs"
 	"github.com/ipuka/ipuka/internal/httpapi"
+	"github.com/ipuka/ipuka/rbac"
 )
 
 // Headers that cross the gate. Everything else stays on its side: the client's
@@ -36,12 +37,15 @@ func (g *Gate) forward(w http.ResponseWriter, c *call) error {
 		g.complete(c, 0, err)
 		return err
 	}
-	a := &answer{client: w, hold: c.route.Reply != nil, body: body}
+	a := &answer{client: w, hold: c.route.Reply != nil, decide: c.decideRenamed}
 	err = g.ask(c, a, c.route.Method, c.path(), c.query, body, length)
 	if err == nil && c.route.Reply != nil && a.status < http.StatusBadRequest {
 		err = c.route.Reply(g, c, a)
 	}
 	g.complete(c, a.status, err)
+	if a.refused != nil {
+		return g.refuse(c, a.refused)
+	}
 	if err != nil {
 		return err
 	}
@@ -90,13 +94,14 @@ func (c *call) path() string {
 // client, unless a Reply is to see it first; a failure is held, so that its body is
 // always one that the CLI understands.
 type answer struct {
-	client http.ResponseWriter
-	body   io.Reader // of the request: its failure explains a failed call better than the state service can
-	header http.Header
-	status int
-	hold   bool
-	held   bytes.Buffer
-	over   bool
+	client  http.ResponseWriter
+	decide  func(name string) error // of a stack that was called by a former name
+	refused error
+	header  http.Header
+	status  int
+	hold    bool
+	held    bytes.Buffer
+	over    bool
 }
 
 func (a *answer) Header() http.Header {
@@ -111,12 +116,35 @@ func (a *answer) WriteHeader(status int) {
 		return
 	}
 	a.status = status
+	if name := a.header.Get(renamedHeader); name != "" && a.decide != nil {
+		if a.refused = a.decide(name); a.refused != nil {
+			a.hold = true
+		}
+	}
 	if status >= http.StatusMultipleChoices {
 		a.hold = true
 	}
 	if !a.hold {
 		a.sendHeader()
 	}
+}
+
+// renamedHeader is where the state service says which stack it answered for, when
+// the one in the path is a former name of it.
+const renamedHeader = "Ipuka-Stack"
+
+// decideRenamed decides once more, on the stack that the path's name has turned out
+// to stand for: a former name must open nothing that the present one does not.
+func (c *call) decideRenamed(name string) error {
+	parts := strings.Split(name, "/")
+	if len(parts) != 3 {
+		return errs.Errorf(errs.Unavailable, "the state service names no stack that can be decided on")
+	}
+	err := c.need(c.route.Permission, rbac.Object{Organization: parts[0], Project: parts[1], Stack: parts[2]})
+	if err != nil {
+		return &refused{cause: notFound(c.object), reason: "renamed_not_visible", permission: c.route.Permission}
+	}
+	return nil
 }
 
 func (a *answer) sendHeader() {
@@ -157,6 +185,8 @@ func (a *answer) failed() error {
 		a.status = http.StatusOK
 	}
 	switch {
+	case a.refused != nil:
+		return a.refused
 	case a.over:
 		return errs.Errorf(errs.Unavailable, "the state service's answer is larger than the gate can check")
 	case a.status < http.StatusMultipleChoices:

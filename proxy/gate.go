@@ -84,8 +84,8 @@ func (route *Route) check() error {
 	case route.Permission == lease && !strings.Contains(route.Pattern, "{update}"):
 		return fmt.Errorf("route %s: an update token needs an update in the path", route.Name)
 	}
-	if _, known := audit.Describe(route.Event); route.Event != "" && !known {
-		return fmt.Errorf("route %s: the audit catalogue has no event %q", route.Name, route.Event)
+	if _, known := audit.Describe(route.Event); route.Event != "" && (!known || route.Says == "") {
+		return fmt.Errorf("route %s: its event %q has no words, or is not in the audit catalogue", route.Name, route.Event)
 	}
 	return nil
 }

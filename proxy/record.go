@@ -94,27 +94,13 @@ func (g *Gate) record(c *call) error {
 	}
 	event := c.event(c.route.Event)
 	event.Decision, event.Rule = audit.Allow, c.rule
-	event.Description = describe(c)
+	event.Description = c.route.Says + " " + c.object.Project + "/" + c.object.Stack
 	ref, err := g.Audit.Append(c.detached(), c.log, event)
 	if err != nil {
 		return fmt.Errorf("recording %s: %w", c.route.Event, err)
 	}
 	c.ref = ref
 	return nil
-}
-
-// describe words a call for people, as the Pulumi Service does.
-func describe(c *call) string {
-	verb := map[string]string{
-		"stack-created": "Created stack", "stack-deleted": "Deleted stack", "stack-renamed": "Renamed stack",
-		"stack-tags-updated": "Changed the tags of stack", "stack-exported": "Exported stack", "stack-imported": "Imported state into stack",
-		"stack-config-updated": "Changed the configuration of stack", "stack-config-deleted": "Deleted the configuration of stack",
-		"secret-decrypted": "Decrypted a secret of stack", "secrets-batch-decrypted": "Decrypted secrets of stack",
-		"stack-update-created": "Prepared an update of stack",
-		"stack-update-started": "Started an update of stack", "stack-update-completed": "Completed an update of stack",
-		"stack-update-canceled": "Canceled an update of stack",
-	}[c.route.Event]
-	return verb + " " + c.object.Project + "/" + c.object.Stack
 }
 
 // complete records how the call ended. The event itself is durable; if its outcome

@@ -26,6 +26,7 @@ type Route struct {
 	// reads, for the many calls of a running update, and for administrative changes,
 	// whose event is written by what makes the change, in the same transaction.
 	Event string
+	Says  string        // what the event says happened, before the name of the stack
 	Query []string      // the query parameters that are looked at and forwarded
 	Limit httpapi.Limit // of the request body; none where it is zero
 	// Decide asks for what this call's body needs besides Permission.
@@ -75,26 +76,26 @@ func routes() []Route {
 
 		// Stacks.
 		{Method: "HEAD", Pattern: project, Name: "ProjectExists", Permission: rbac.Membership, Answer: (*Gate).projectExists},
-		{Method: "POST", Pattern: project, Name: "CreateStack", Permission: "stack:create", Event: "stack-created", Limit: httpapi.Large, Decide: decideCreateStack, Reply: (*Gate).stackCreated},
+		{Method: "POST", Pattern: project, Name: "CreateStack", Permission: "stack:create", Event: "stack-created", Says: "Created stack", Limit: httpapi.Large, Decide: decideCreateStack, Reply: (*Gate).stackCreated},
 		{Method: "GET", Pattern: stack, Name: "GetStack", Permission: "stack:read"},
-		{Method: "DELETE", Pattern: stack, Name: "DeleteStack", Permission: "stack:delete", Event: "stack-deleted", Query: []string{"force"}, Reply: (*Gate).stackDeleted},
-		{Method: "POST", Pattern: stack + "/rename", Name: "RenameStack", Permission: "stack:rename", Event: "stack-renamed", Limit: httpapi.Small, Decide: decideRename, Reply: (*Gate).stackRenamed},
-		{Method: "PATCH", Pattern: stack + "/tags", Name: "UpdateStackTags", Permission: "stack_tags:update", Event: "stack-tags-updated", Limit: httpapi.Small},
-		{Method: "GET", Pattern: stack + "/export", Name: "ExportStack", Permission: "stack:export", Event: "stack-exported"},
-		{Method: "GET", Pattern: stack + "/export/{version}", Name: "ExportStackAtVersion", Permission: "stack:export", Event: "stack-exported"},
-		{Method: "POST", Pattern: stack + "/import", Name: "ImportStack", Permission: "stack:import", Event: "stack-imported", Limit: httpapi.Large},
+		{Method: "DELETE", Pattern: stack, Name: "DeleteStack", Permission: "stack:delete", Event: "stack-deleted", Says: "Deleted stack", Query: []string{"force"}, Reply: (*Gate).stackDeleted},
+		{Method: "POST", Pattern: stack + "/rename", Name: "RenameStack", Permission: "stack:rename", Event: "stack-renamed", Says: "Renamed stack", Limit: httpapi.Small, Decide: decideRename, Reply: (*Gate).stackRenamed},
+		{Method: "PATCH", Pattern: stack + "/tags", Name: "UpdateStackTags", Permission: "stack_tags:update", Event: "stack-tags-updated", Says: "Changed the tags of stack", Limit: httpapi.Small},
+		{Method: "GET", Pattern: stack + "/export", Name: "ExportStack", Permission: "stack:export", Event: "stack-exported", Says: "Exported stack"},
+		{Method: "GET", Pattern: stack + "/export/{version}", Name: "ExportStackAtVersion", Permission: "stack:export", Event: "stack-exported", Says: "Exported stack"},
+		{Method: "POST", Pattern: stack + "/import", Name: "ImportStack", Permission: "stack:import", Event: "stack-imported", Says: "Imported state into stack", Limit: httpapi.Large},
 		{Method: "GET", Pattern: stack + "/config", Name: "GetStackConfig", Permission: "stack:read"},
-		{Method: "PUT", Pattern: stack + "/config", Name: "UpdateStackConfig", Permission: "stack:write", Event: "stack-config-updated", Limit: httpapi.Small},
-		{Method: "DELETE", Pattern: stack + "/config", Name: "DeleteStackConfig", Permission: "stack:write", Event: "stack-config-deleted"},
+		{Method: "PUT", Pattern: stack + "/config", Name: "UpdateStackConfig", Permission: "stack:write", Event: "stack-config-updated", Says: "Changed the configuration of stack", Limit: httpapi.Small},
+		{Method: "DELETE", Pattern: stack + "/config", Name: "DeleteStackConfig", Permission: "stack:write", Event: "stack-config-deleted", Says: "Deleted the configuration of stack"},
 		{Method: "GET", Pattern: stack + "/policypacks", Name: "GetStackPolicyPacks", Permission: "stack:read", Answer: emptyList("requiredPolicies")},
 
 		// Secrets.
 		{Method: "POST", Pattern: stack + "/encrypt", Name: "EncryptValue", Permission: "stack:encrypt", Limit: httpapi.Medium},
 		{Method: "POST", Pattern: stack + "/batch-encrypt", Name: "BatchEncryptValue", Permission: "stack:encrypt", Limit: httpapi.Medium},
-		{Method: "POST", Pattern: stack + "/decrypt", Name: "DecryptValue", Permission: "stack:decrypt", Event: "secret-decrypted", Limit: httpapi.Medium},
-		{Method: "POST", Pattern: stack + "/batch-decrypt", Name: "BatchDecryptValue", Permission: "stack:decrypt", Event: "secrets-batch-decrypted", Limit: httpapi.Medium},
-		{Method: "POST", Pattern: stack + "/decrypt/log-decryption", Name: "LogOnlyDecryptValue", Permission: "stack:read", Event: "secret-decrypted", Limit: httpapi.Small},
-		{Method: "POST", Pattern: stack + "/decrypt/log-batch-decryption", Name: "LogOnlyBatchDecryptValue", Permission: "stack:read", Event: "secrets-batch-decrypted", Limit: httpapi.Small},
+		{Method: "POST", Pattern: stack + "/decrypt", Name: "DecryptValue", Permission: "stack:decrypt", Event: "secret-decrypted", Says: "Decrypted a secret of stack", Limit: httpapi.Medium},
+		{Method: "POST", Pattern: stack + "/batch-decrypt", Name: "BatchDecryptValue", Permission: "stack:decrypt", Event: "secrets-batch-decrypted", Says: "Decrypted secrets of stack", Limit: httpapi.Medium},
+		{Method: "POST", Pattern: stack + "/decrypt/log-decryption", Name: "LogOnlyDecryptValue", Permission: "stack:read", Event: "secret-decrypted", Says: "Decrypted a secret of stack", Limit: httpapi.Small},
+		{Method: "POST", Pattern: stack + "/decrypt/log-batch-decryption", Name: "LogOnlyBatchDecryptValue", Permission: "stack:read", Event: "secrets-batch-decrypted", Says: "Decrypted secrets of stack", Limit: httpapi.Small},
 
 		// History.
 		{Method: "GET", Pattern: stack + "/updates", Name: "GetStackUpdates", Permission: "stack:read", Query: []string{"pageSize", "page", "output-type", "asc"}},
@@ -114,12 +115,12 @@ func updateRoutes(base, kind string) []Route {
 	update := base + "/{update}"
 	title := map[string]string{"update": "Update", "preview": "Preview", "refresh": "Refresh", "destroy": "Destroy"}[kind]
 	return []Route{
-		{Method: "POST", Pattern: base, Name: "CreateUpdateFor" + title, Permission: "stack:read", Event: "stack-update-created", Limit: httpapi.Medium, Decide: decideCreateUpdate(kind)},
+		{Method: "POST", Pattern: base, Name: "CreateUpdateFor" + title, Permission: "stack:read", Event: "stack-update-created", Says: "Prepared an update of stack", Limit: httpapi.Medium, Decide: decideCreateUpdate(kind)},
 		{Method: "GET", Pattern: update, Name: "GetUpdateStatusFor" + title, Permission: "stack:read", Query: []string{"continuationToken"}},
 		// The state service knows whether the update is a preview, and is told
 		// whether the caller may do more: see grantable.
-		{Method: "POST", Pattern: update, Name: "StartUpdateFor" + title, Permission: "stack:read", Event: "stack-update-started", Limit: httpapi.Small, Decide: decideStart, Reply: (*Gate).sealReply},
-		{Method: "POST", Pattern: update + "/cancel", Name: "CancelUpdate_" + kind, Permission: "stack:cancel_update", Event: "stack-update-canceled", Limit: httpapi.Small},
+		{Method: "POST", Pattern: update, Name: "StartUpdateFor" + title, Permission: "stack:read", Event: "stack-update-started", Says: "Started an update of stack", Limit: httpapi.Small, Decide: decideStart, Reply: (*Gate).sealReply},
+		{Method: "POST", Pattern: update + "/cancel", Name: "CancelUpdate_" + kind, Permission: "stack:cancel_update", Event: "stack-update-canceled", Says: "Canceled an update of stack", Limit: httpapi.Small},
 		{Method: "GET", Pattern: update + "/events", Name: "GetEngineEvents_" + kind, Permission: "stack:read", Query: []string{"continuationToken", "type", "urn", "include_non_activated"}},
 
 		{Method: "PATCH", Pattern: update + "/journalentries", Name: "CreateJournalEntries_" + kind, Permission: lease, Limit: httpapi.Medium},
@@ -129,6 +130,6 @@ func updateRoutes(base, kind string) []Route {
 		{Method: "POST", Pattern: update + "/events", Name: "RecordEngineEvent_" + kind, Permission: lease, Limit: httpapi.Medium},
 		{Method: "POST", Pattern: update + "/events/batch", Name: "RecordEngineEventBatch_" + kind, Permission: lease, Limit: httpapi.Medium},
 		{Method: "POST", Pattern: update + "/renew_lease", Name: "RenewUpdateLease_" + kind, Permission: lease, Limit: httpapi.Small, Reply: (*Gate).sealReply},
-		{Method: "POST", Pattern: update + "/complete", Name: "CompleteUpdate_" + kind, Permission: lease, Event: "stack-update-completed", Limit: httpapi.Small},
+		{Method: "POST", Pattern: update + "/complete", Name: "CompleteUpdate_" + kind, Permission: lease, Event: "stack-update-completed", Says: "Completed an update of stack", Limit: httpapi.Small},
 	}
 }

@@ -227,6 +227,28 @@ func TestStateServiceFailuresAreNotTheClients(t *testing.T) {
 	}
 }
 
+func TestFormerNameOpensNothingMore(t *testing.T) {
+	f := newFixture(t)
+	answerFor := func(name string) func(http.ResponseWriter, *http.Request) {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Ipuka-Stack", name)
+			httpapi.WriteJSON(w, http.StatusOK, map[string]string{"plaintext": "aHVudGVyMg=="})
+		}
+	}
+	f.upstream.answer = answerFor("acme/web/vault") // what prod was called once is not rita's to open
+	for _, path := range []string{"/decrypt", "/batch-decrypt", "/encrypt"} {
+		if got := f.want(404, request{method: "POST", path: stackPath + path, who: "rita", body: `{}`}); strings.Contains(got.body, "aHVudGVyMg") || strings.Contains(got.body, "vault") {
+			t.Errorf("rita learns %s", got.body)
+		}
+		if e := f.events(f.orgs["acme"].ID)[0]; e.Event.Rule != "renamed_not_visible" {
+			t.Errorf("recorded as %s", e.Event.Rule)
+		}
+	}
+	f.want(200, request{method: "POST", path: stackPath + "/decrypt", who: "alice", body: `{}`})
+	f.upstream.answer = answerFor("nonsense")
+	f.want(503, request{method: "POST", path: stackPath + "/decrypt", who: "alice", body: `{}`})
+}
+
 func TestAccessFollowsTheStack(t *testing.T) {
 	f := newFixture(t)
 	f.want(200, request{method: "POST", path: "/api/stacks/acme/web", who: "mo", body: `{"stackName":"mine"}`})
