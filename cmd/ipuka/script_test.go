@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/ipuka/ipuka/internal/database"
+	"github.com/ipuka/ipuka/internal/database/databasetest"
 )
 
 func TestMain(m *testing.M) {
@@ -39,12 +40,36 @@ func TestScript(t *testing.T) {
 	if !havePulumi() {
 		t.Log("pulumi and pulumi-language-yaml are not on PATH: the scripts that drive the real CLI are skipped")
 	}
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+	testscript.Run(t, params(nil, "testdata/script"))
+}
+
+// TestScriptOnPostgreSQL drives the real CLI once more, with the other database.
+func TestScriptOnPostgreSQL(t *testing.T) {
+	if !havePulumi() {
+		t.Skip("pulumi and pulumi-language-yaml are not on PATH")
+	}
+	for _, name := range []string{"lifecycle", "crash"} {
+		t.Run(name, func(t *testing.T) {
+			database := databasetest.PostgresURL(t)
+			p := params(func(env *testscript.Env) { env.Setenv("IPUKA_DATABASE", database) }, "")
+			p.Files = []string{"testdata/script/" + name + ".txtar"}
+			testscript.Run(t, p)
+		})
+	}
+}
+
+func params(also func(*testscript.Env), dir string) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Setup:               setUp,
 		Deadline:            time.Now().Add(5 * time.Minute),
+		Setup: func(env *testscript.Env) error {
+			if also != nil {
+				also(env)
+			}
+			return setUp(env)
+		},
 		Condition: func(name string) (bool, error) {
 			if name == "pulumi" {
 				return havePulumi(), nil
@@ -54,7 +79,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ready": ready, "prepare": prepare, "newer": newer, "chain": chain, "begin": begin, "kill9": kill9, "term": term,
 		},
-	})
+	}
 }
 
 func havePulumi() bool {
@@ -143,8 +168,10 @@ func begin(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(path, args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "PULUMI_HOME", "PULUMI_SKIP_UPDATE_CHECK", "PULUMI_ACCESS_TOKEN", "PULUMI_CONSOLE_DOMAIN"} {
-		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	for _, name := range []string{"PATH", "HOME", "PULUMI_HOME", "PULUMI_SKIP_UPDATE_CHECK", "PULUMI_ACCESS_TOKEN", "PULUMI_CONSOLE_DOMAIN", "IPUKA_DATABASE"} {
+		if value := ts.Getenv(name); value != "" {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	ts.Check(cmd.Start())
