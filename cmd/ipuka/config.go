@@ -238,6 +238,9 @@ func (c *config) check(given map[string]bool) []error {
 	if !loopback(c.listen) && !behindTLS {
 		problems = append(problems, fmt.Errorf("listen: %s can be reached from other machines, so it needs tls_certificate and tls_key, or an https public_url of a proxy in front", c.listen))
 	}
+	if host, _, _ := net.SplitHostPort(c.listen); c.publicURL == nil && (host == "" || host == "0.0.0.0" || host == "::") {
+		problems = append(problems, errors.New("public_url: set it to the URL that clients use, listen names no machine"))
+	}
 	if c.publicURL != nil && c.publicURL.Scheme == "http" && !loopback(net.JoinHostPort(c.publicURL.Hostname(), "80")) {
 		problems = append(problems, errors.New("public_url: tokens and secrets would cross the network unprotected, use https"))
 	}

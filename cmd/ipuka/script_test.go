@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 //	newer            mark the database in ./data as one of a newer version
 //	chain DIR N      write a program of N resources, each depending on the one before
 //	begin NAME CMD…  start a command in the current folder
-//	term NAME        end it with SIGTERM; it must exit with status 0
+//	term NAME STATUS end it with SIGTERM; /readyz must answer STATUS at once, and the
+//	                 exit status be 0
 //	kill9 NAME TEXT  kill it with SIGKILL, once the stack $STACK has TEXT in its answer
 //
 // and the condition [pulumi]: the real CLI and its YAML language are on PATH.
@@ -211,6 +212,16 @@ func term(ts *testscript.TestScript, _ bool, args []string) {
 	begun := ts.Value("begun").(map[string]*exec.Cmd)
 	cmd := begun[args[0]]
 	ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+	status := 0
+	for deadline := time.Now().Add(5 * time.Second); strconv.Itoa(status) != args[1]; time.Sleep(5 * time.Millisecond) {
+		response, err := http.Get(ts.Getenv("API") + "/readyz")
+		ts.Check(err)
+		status = response.StatusCode
+		_ = response.Body.Close()
+		if time.Now().After(deadline) {
+			ts.Fatalf("/readyz goes on answering %d", status)
+		}
+	}
 	ts.Check(cmd.Wait())
 	delete(begun, args[0])
 }
