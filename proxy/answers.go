@@ -107,11 +107,15 @@ func (g *Gate) createToken(w http.ResponseWriter, c *call) error {
 	var body struct {
 		Description string `json:"description"`
 		Expires     int64  `json:"expires"`
+		Nonce       string `json:"nonce"` // ours: a second call with the same one makes no second token
 	}
 	if err := c.decodeBody(&body); err != nil {
 		return err
 	}
-	request := identity.TokenRequest{Description: body.Description, Via: "api"}
+	request := identity.TokenRequest{Description: body.Description, Nonce: body.Nonce, Via: "api"}
+	if c.principal.SessionID != "" {
+		request.Via = "console"
+	}
 	if body.Expires != 0 {
 		request.Expires = time.Unix(body.Expires, 0)
 	}

@@ -112,6 +112,7 @@ type call struct {
 	object    rbac.Object
 	log       string // the audit log of the call: the organization's, or the site's
 	principal identity.Principal
+	console   bool // the caller is signed in at the console, which asks in this process
 	snapshot  *rbac.Snapshot
 	body      []byte // the decoded body, once a decision has read it
 	bodyRead  bool
@@ -179,7 +180,7 @@ func (g *Gate) authenticate(c *call) error {
 		return nil
 	}
 	if principal, ok := identity.FromContext(c.Context()); ok && c.route.Permission != lease {
-		c.principal = principal
+		c.principal, c.console = principal, true
 		return nil
 	}
 	values := c.Header.Values("Authorization")

@@ -542,6 +542,9 @@ func TestRevokedTokenIsRefusedAtOnce(t *testing.T) {
 	if list := f.want(200, request{method: "GET", path: "/api/user/tokens", who: "rita"}); strings.Contains(list.body, created.TokenValue) || !strings.Contains(list.body, created.ID) {
 		t.Errorf("the list is %s", list.body)
 	}
+	const once = `{"description":"ci","nonce":"form-1"}`
+	f.want(200, request{method: "POST", path: "/api/user/tokens", who: "rita", body: once})
+	f.want(409, request{method: "POST", path: "/api/user/tokens", who: "rita", body: once})
 	f.want(404, request{method: "DELETE", path: "/api/user/tokens/" + created.ID, who: "eve"})
 	f.want(200, request{method: "GET", path: "/api/user", who: "token " + created.TokenValue})
 	f.want(204, request{method: "DELETE", path: "/api/user/tokens/" + created.ID, who: "rita"})
@@ -556,5 +559,11 @@ func TestConsoleCallerIsPassedInProcess(t *testing.T) {
 	f.gate.ServeHTTP(w, r)
 	if w.Code != 200 || !strings.Contains(w.Body.String(), `"githubLogin":"rita"`) {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	// What a page shows of a stack is not the same as taking its state away.
+	export := httptest.NewRequest(http.MethodGet, stackPath+"/export", nil)
+	f.gate.ServeHTTP(httptest.NewRecorder(), export.WithContext(r.Context()))
+	if e := f.events(f.orgs["acme"].ID)[0]; e.Event.Name != "stack-outputs-read" || e.Event.Actor.Login != "rita" {
+		t.Errorf("recorded as %s by %s", e.Event.Name, e.Event.Actor.Login)
 	}
 }

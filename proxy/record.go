@@ -43,7 +43,10 @@ func (g *Gate) refuse(c *call, err error) error {
 	}
 	event := c.event(refusalName(c, err))
 	event.Decision, event.Rule = audit.Deny, r.reason
-	event.Description = fmt.Sprintf("Refused %s", c.route.Name)
+	event.Description = "Refused a call"
+	if event.Object != "" {
+		event.Description += " on " + event.Object
+	}
 	event.Details["operation"] = c.route.Name
 	if r.permission != "" {
 		event.Details["permission"] = string(r.permission)
@@ -95,6 +98,9 @@ func (g *Gate) record(c *call) error {
 	event := c.event(c.route.Event)
 	event.Decision, event.Rule = audit.Allow, c.rule
 	event.Description = c.route.Says + " " + c.object.Project + "/" + c.object.Stack
+	if c.console && event.Name == "stack-exported" { // a page shows it, secrets masked; nothing is taken away
+		event.Name, event.Description = "stack-outputs-read", "Looked at the outputs and resources of stack "+c.object.Project+"/"+c.object.Stack
+	}
 	ref, err := g.Audit.Append(c.detached(), c.log, event)
 	if err != nil {
 		return fmt.Errorf("recording %s: %w", c.route.Event, err)

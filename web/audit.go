@@ -48,7 +48,10 @@ func (c *Console) audit(w http.ResponseWriter, v *visit) error {
 		p.Problem, status = sentence(errs.Public(err)), http.StatusBadRequest
 	}
 	var list wireAuditList
-	if err := v.api().get(query, &list, "orgs", n.Organization, "auditlogs", "v2"); err != nil {
+	err = v.api().get(query, &list, "orgs", n.Organization, "auditlogs", "v2")
+	if errs.KindOf(err) == errs.Invalid && p.Filtered {
+		p.Problem, status = sentence(errs.Public(err)), http.StatusBadRequest
+	} else if err != nil {
 		return err
 	}
 	for i := range list.Events {

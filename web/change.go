@@ -71,7 +71,9 @@ func viewEvents(events []wireEvent, running, all bool) updateLog {
 	}
 	counts := make(map[string]int64)
 	for _, s := range steps.order {
-		counts[s.op]++
+		if s.state == "done" {
+			counts[s.op]++ // what is under way, or failed, has not happened
+		}
 		if s.op == "same" && s.state != "failed" && !all {
 			log.Unchanged++
 			continue
@@ -82,6 +84,15 @@ func viewEvents(events []wireEvent, running, all bool) updateLog {
 		log.Counts = countOps(counts)
 	}
 	return log
+}
+
+// foretell words what a preview found as what would happen, since nothing has.
+func (l *updateLog) foretell() {
+	for i := range l.Changes {
+		if c := &l.Changes[i]; c.State == "done" && c.Op != "same" {
+			c.Word = "to " + ops[c.Op].doing
+		}
+	}
 }
 
 // step collects the events of one resource. A replacement is several steps of the

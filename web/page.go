@@ -176,6 +176,7 @@ func (c *Console) functions() template.FuncMap {
 		"asset":    func(name string) string { return c.assets.url(name) },
 		"ago":      func(t time.Time) string { return ago(now(), t) },
 		"date":     func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
+		"second":   func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05 UTC") },
 		"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"known":    func(t time.Time) bool { return !t.IsZero() },
 		"past":     func(t time.Time) bool { return t.Before(now()) },

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"crypto/rand"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -24,6 +26,7 @@ type tokenPage struct {
 	Today                   string
 
 	Secret string // the token that has just been made, shown this once
+	Nonce  string // of the form: sent again, as by reloading the answer, it makes no second token
 }
 
 type token struct {
@@ -57,6 +60,7 @@ func (c *Console) renderTokens(w http.ResponseWriter, v *visit, status int, p to
 	}
 	now := c.config.Now()
 	p.Today = now.UTC().Format(time.DateOnly)
+	p.Nonce = rand.Text()
 	for _, t := range list.Tokens {
 		p.Tokens = append(p.Tokens, c.token(now, t))
 	}
@@ -87,10 +91,13 @@ func (c *Console) createToken(w http.ResponseWriter, v *visit) error {
 		Value string `json:"tokenValue"`
 	}
 	if err == nil {
-		in := map[string]any{"description": p.Description, "expires": expires}
+		in := map[string]any{"description": p.Description, "expires": expires, "nonce": form.Get("nonce")}
 		err = v.api().call(http.MethodPost, nil, in, &created, "user", "tokens")
 	}
-	if kind := errs.KindOf(err); err != nil && (kind == errs.Invalid || kind == errs.Unprocessable) {
+	if errors.Is(err, errs.Conflict) {
+		err = errs.Errorf(errs.Conflict, "this form has been sent before, and its token was shown then; if you do not have it, revoke it and make another")
+	}
+	if kind := errs.KindOf(err); err != nil && (kind == errs.Invalid || kind == errs.Unprocessable || kind == errs.Conflict) {
 		p.Problem = sentence(errs.Public(err))
 		return c.renderTokens(w, v, httpapi.Status(err), p)
 	} else if err != nil {

@@ -251,6 +251,17 @@ func (c *Console) renderUpdate(w http.ResponseWriter, v *visit, n stackName, u *
 	if len(p.Update.Changes) == 0 {
 		p.Update.Changes = p.Log.Counts
 	}
+	if row.Preview {
+		p.Log.foretell()
+		for i := range p.Update.Changes {
+			if c := &p.Update.Changes[i]; c.Tone != "same" {
+				c.Word = "to " + ops[c.Tone].doing
+			}
+		}
+	}
+	if row.Preview || row.Running {
+		p.Resources = nil // it is known when an update has ended
+	}
 	view := page{Title: title, Crumbs: append(crumbs(n), crumb{title, row.Path}), Tabs: stackTabs(n, "history"), Body: p}
 	if row.Running && !p.Still {
 		view.Refresh = refreshEvery

@@ -118,7 +118,9 @@ func loopback(host string) bool {
 }
 
 // loginCommand is what a person runs to use this installation.
-func (c *Console) loginCommand() string { return "pulumi login " + c.api.String() }
+func (c *Console) loginCommand() string {
+	return strings.TrimSpace(c.domainHint() + " pulumi login " + c.api.String())
+}
 
 // domainHint returns the environment variable by which the pulumi command finds the
 // console, or "" where it finds it by itself from the API's address.
