@@ -10,7 +10,7 @@ FUZZTIME      ?= 20s
 .PHONY: build check lint test unit prerequisites bench fuzz
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ipuka ./cmd/ipuka
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/ipuka ./cmd/ipuka
 
 check: lint unit
 	$(GO) mod tidy -diff

@@ -62,7 +62,10 @@ func (p *program) serve(ctx context.Context, arguments []string) error {
 	a.work(background)
 
 	server := &http.Server{
-		Handler: a.handler(c), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 90 * time.Second, MaxHeaderBytes: 32 << 10,
+		Handler: a.handler(c), MaxHeaderBytes: 32 << 10,
+		// A client that dawdles is dropped. A deployment of 64 MiB has five minutes to
+		// arrive, and what is answered has ten to be taken.
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 2)

@@ -23,11 +23,12 @@
   }
 
   const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
   const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
   for (const time of document.querySelectorAll("time[datetime]")) {
     const date = new Date(time.dateTime);
     if (Number.isNaN(date.getTime())) continue;
-    if ("local" in time.dataset) time.textContent = full.format(date);
+    if ("local" in time.dataset) time.textContent = (time.dataset.local === "seconds" ? exact : full).format(date);
     if ("clock" in time.dataset) time.textContent = clock.format(date);
     if (time.title) time.title = full.format(date);
   }
