@@ -148,7 +148,7 @@ func (s store) sweepSessions(ctx context.Context, now int64, limit int) (int64, 
 }
 
 type tokenOwner struct {
-	Owner       owner `gorm:"embedded"`
+	Owner       owner
 	TokenID     string
 	Description string
 	Expires     int64
@@ -167,9 +167,12 @@ func (s store) insertToken(ctx context.Context, t Token, userID string, hash []b
 func (s store) tokenByHash(ctx context.Context, hash []byte) (tokenOwner, bool, error) {
 	now, args := s.clockColumn()
 	var row tokenOwner
-	result := s.db.Reader(ctx).Raw("SELECT "+ownerColumns+", t.id AS token_id, t.description, t.expires, t.last_used, t.revoked, "+now+
-		" FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.hash = ?", append(args, hash)...).Scan(&row)
-	return row, result.RowsAffected == 1, result.Error
+	o := &row.Owner
+	found, err := s.db.QueryRow(ctx, "SELECT "+ownerColumns+", t.id, t.description, t.expires, t.last_used, t.revoked, "+now+
+		" FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.hash = ?", append(args, hash),
+		&o.UserID, &o.Login, &o.Name, &o.Email, &o.AvatarURL, &o.SiteAdmin, &o.Disabled, &o.Generation,
+		&row.TokenID, &row.Description, &row.Expires, &row.LastUsed, &row.Revoked, &o.Now)
+	return row, found, err
 }
 
 func (s store) token(ctx context.Context, userID, id string) (Token, error) {

@@ -14,6 +14,7 @@ package database
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"runtime"
@@ -210,6 +211,34 @@ func (db *DB) Reader(ctx context.Context) *gorm.DB {
 		return t.conn.WithContext(ctx)
 	}
 	return db.read.WithContext(ctx)
+}
+
+// QueryRow runs a query that every request makes and for which gorm's mapping costs
+// too much. Placeholders are "?", which must not occur otherwise. It reports whether
+// there was a row, and scans its columns into dest.
+func (db *DB) QueryRow(ctx context.Context, query string, args []any, dest ...any) (bool, error) {
+	if db.dialect == PostgreSQL {
+		query = numbered(query)
+	}
+	err := db.Reader(ctx).Statement.ConnPool.QueryRowContext(ctx, query, args...).Scan(dest...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, translate(err)
+}
+
+// numbered replaces the placeholders "?" with "$1", "$2", ….
+func numbered(query string) string {
+	var out strings.Builder
+	for i := 1; ; i++ {
+		before, after, found := strings.Cut(query, "?")
+		out.WriteString(before)
+		if !found {
+			return out.String()
+		}
+		fmt.Fprintf(&out, "$%d", i)
+		query = after
+	}
 }
 
 // InTx reports whether ctx carries a transaction of db.

@@ -223,6 +223,35 @@ func TestFailureOfTheDatabaseIsUnavailable(t *testing.T) {
 	})
 }
 
+func TestQueryRow(t *testing.T) {
+	each(t, func(t *testing.T, db *database.DB) {
+		var id int64
+		var body []byte
+		const query = "SELECT id, body FROM notes WHERE id = ? AND body = ?"
+		if found, err := db.QueryRow(t.Context(), query, []any{7, []byte("x")}, &id, &body); found || err != nil {
+			t.Fatalf("QueryRow of nothing = %v, %v", found, err)
+		}
+		err := db.Tx(t.Context(), func(ctx context.Context) error {
+			if err := gorm.G[note](db.Conn(ctx)).Create(ctx, &note{ID: 7, Body: []byte("x")}); err != nil {
+				return err
+			}
+			found, err := db.QueryRow(ctx, query, []any{7, []byte("x")}, &id, &body)
+			if !found || id != 7 || string(body) != "x" {
+				t.Errorf("QueryRow in the transaction = %v, %d %q", found, id, body)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := db.QueryRow(ctx, query, []any{7, []byte("x")}, &id, &body); !errors.Is(err, errs.Unavailable) {
+			t.Errorf("QueryRow without a database = %v", err)
+		}
+	})
+}
+
 func TestWrongStatementIsOurFault(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB) {
 		err := db.Conn(t.Context()).Exec("SELECT nonsense FROM nowhere").Error
