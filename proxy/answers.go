@@ -194,6 +194,12 @@ type roleInfo struct {
 	Name string `json:"name"`
 }
 
+func memberInfoOf(m identity.Member) memberInfo {
+	return memberInfo{Role: string(m.Role), Created: m.Created, KnownToPulumi: true,
+		User:    userInfo{m.User.Name, m.User.Login, m.User.AvatarURL, m.User.Email},
+		FGARole: roleInfo{ID: string(m.Role), Name: string(m.Role)}}
+}
+
 // members lists the organization's members. Clients ask twice, for those known here
 // ("frontend") and those known to the identity provider behind the organization
 // ("backend"): without such a provider the two are the same.
@@ -204,9 +210,7 @@ func (g *Gate) members(w http.ResponseWriter, c *call) error {
 	}
 	list := make([]memberInfo, 0, len(members))
 	for _, m := range members {
-		list = append(list, memberInfo{Role: string(m.Role), Created: m.Created, KnownToPulumi: true,
-			User:    userInfo{m.User.Name, m.User.Login, m.User.AvatarURL, m.User.Email},
-			FGARole: roleInfo{ID: string(m.Role), Name: string(m.Role)}})
+		list = append(list, memberInfoOf(m))
 	}
 	httpapi.WriteJSON(w, http.StatusOK, struct {
 		Members           []memberInfo `json:"members"`

@@ -191,7 +191,7 @@ func (g *Gate) authenticate(c *call) error {
 	switch {
 	case c.route.Permission == lease && scheme == "update-token":
 		return g.authenticateLease(c, credential)
-	case c.route.Permission == lease && strings.HasPrefix(c.route.Name, "RenewUpdateLease"):
+	case c.route.Permission == lease && strings.HasPrefix(c.route.Name, "RenewUpdateLease") && (scheme == "token" || scheme == "Bearer"):
 		return g.authenticateOldRenewal(c, credential)
 	case c.route.Permission == lease:
 		return refusal(errs.Forbidden, "not_an_update_token", "this call takes the token of a running update, not an access token")

@@ -54,18 +54,19 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // fixture is a gate with real rooms behind it and a state service that is not real.
 type fixture struct {
-	t        testing.TB
-	gate     http.Handler
-	upstream *upstream
-	db       *database.DB
-	auditDB  *database.DB
-	audit    *audit.Log
-	dir      *identity.Directory
-	engine   *rbac.Engine
-	verifier *assertion.Verifier
-	orgs     map[string]identity.Organization
-	users    map[string]identity.User
-	tokens   map[string]string
+	t           testing.TB
+	gate        http.Handler
+	upstream    *upstream
+	db          *database.DB
+	auditDB     *database.DB
+	audit       *audit.Log
+	domainAudit *audit.Log
+	dir         *identity.Directory
+	engine      *rbac.Engine
+	verifier    *assertion.Verifier
+	orgs        map[string]identity.Organization
+	users       map[string]identity.User
+	tokens      map[string]string
 }
 
 // newFixture sets up the organization acme with its administrator alice and the
@@ -84,6 +85,7 @@ func newFixture(t testing.TB) *fixture {
 	// Domain changes join their own transaction, so they have the log beside them.
 	domainAudit, err := audit.Open(audit.Config{DB: f.db})
 	f.check(err)
+	f.domainAudit = domainAudit
 	t.Cleanup(domainAudit.Close)
 	f.dir, err = identity.Open(identity.Config{DB: f.db, Audit: domainAudit})
 	f.check(err)
@@ -222,6 +224,14 @@ func (f *fixture) events(log string) []audit.Entry {
 	return page.Entries
 }
 
+// domainEvents returns what the domains have recorded of their own changes.
+func (f *fixture) domainEvents(log string) []audit.Entry {
+	f.t.Helper()
+	page, err := f.domainAudit.List(context.Background(), log, audit.Query{})
+	f.check(err)
+	return page.Entries
+}
+
 // newest returns the index of a log's newest event, -1 when there is none.
 func (f *fixture) newest(log string) int64 {
 	f.t.Helper()
@@ -269,6 +279,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"GET", "/api/user/tokens", "", "AAAAAU"},
 		{"GET", "/api/orgs/acme", "", "AAAANU"},
 		{"GET", "/api/orgs/acme/members", "", "AAAANU"},
+		{"PATCH", "/api/orgs/acme", `{}`, "AFFFNU"},
+		{"GET", stackPath + "/collaborators", "", "AAANNU"},
 		{"GET", "/api/orgs/acme/auditlogs", "", "AFFFNU"},
 		{"GET", "/api/orgs/acme/auditlogs/v2", "", "AFFFNU"},
 		{"GET", "/api/orgs/nowhere", "", "NNNNNU"},
@@ -430,7 +442,7 @@ func TestNothingHappensWithoutTheDatabase(t *testing.T) {
 	f := newFixture(t)
 	f.check(f.db.Close())
 	for _, route := range proxy.Routes() {
-		path := strings.NewReplacer("{org}", "acme", "{project}", "web", "{stack}", "prod", "{version}", "3", "{update}", updateID, "{token}", "t").Replace(route.Pattern)
+		path := strings.NewReplacer("{org}", "acme", "{project}", "web", "{stack}", "prod", "{version}", "3", "{update}", updateID, "{token}", "t", "{user}", "mo").Replace(route.Pattern)
 		got := f.do(request{method: route.Method, path: path, who: "alice", body: `{}`})
 		leaseRoute := strings.Contains(route.Pattern, "{update}/") && got.StatusCode == 403
 		if got.StatusCode != 503 && !leaseRoute && route.Name != "Capabilities" && route.Name != "Version" {

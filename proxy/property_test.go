@@ -17,7 +17,7 @@ import (
 // What each level of stack permission allows, said again here and independently of
 // the policy files.
 var (
-	readPermissions  = []string{"stack:read", "stack:list", "stack:export", "stack:encrypt", "stack:decrypt"}
+	readPermissions  = []string{"stack:read", "stack_access:read", "stack:list", "stack:export", "stack:encrypt", "stack:decrypt"}
 	writePermissions = append(slices.Clone(readPermissions), "stack:write", "stack:import", "stack:cancel_update", "stack_tags:update")
 	memberOnly       = []string{"organization:member", "stack:create", "org_member:read", "policy_pack:read", "policy_groups:read"}
 )
@@ -52,7 +52,7 @@ func TestNothingReachesTheStateServiceUnlessEveryStepAgreed(t *testing.T) {
 		stack := rapid.SampledFrom([]string{"prod", "dev"}).Draw(rt, "stack")
 		update := rapid.SampledFrom([]string{updateID, "6be776c9-0000-4000-8000-000000000002"}).Draw(rt, "update")
 		body := rapid.SampledFrom([]string{`{}`, `{"options":{"dryRun":true}}`, `{"stackName":"dev"}`, `{"newName":"x"}`, `{"token":"x"}`, `{`, ``}).Draw(rt, "body")
-		path := strings.NewReplacer("{org}", "acme", "{project}", "web", "{stack}", stack, "{version}", "3", "{update}", update, "{token}", "t").Replace(route.Pattern)
+		path := strings.NewReplacer("{org}", "acme", "{project}", "web", "{stack}", stack, "{version}", "3", "{update}", update, "{token}", "t", "{user}", "nobody").Replace(route.Pattern)
 
 		calls, inAcme, inSite := len(f.upstream.calls), f.newest(acme), f.newest(audit.Site)
 		got := f.do(request{method: route.Method, path: path, who: who, body: body})

@@ -65,6 +65,10 @@ func routes() []Route {
 		// Organizations.
 		{Method: "GET", Pattern: org, Name: "GetOrganization", Permission: rbac.Membership, Answer: (*Gate).organization},
 		{Method: "GET", Pattern: org + "/members", Name: "ListOrganizationMembers", Permission: "org_member:read", Answer: (*Gate).members, Query: []string{"type", "continuationToken"}},
+		{Method: "PATCH", Pattern: org, Name: "UpdateOrganizationSettings", Permission: "organization:update", Answer: (*Gate).updateOrganization, Limit: httpapi.Small},
+		{Method: "POST", Pattern: org + "/members/{user}", Name: "AddOrganizationMember", Permission: "org_member:add", Answer: (*Gate).addMember, Limit: httpapi.Small},
+		{Method: "PATCH", Pattern: org + "/members/{user}", Name: "UpdateOrganizationMember", Permission: "org_member:update", Answer: (*Gate).updateMember, Limit: httpapi.Small},
+		{Method: "DELETE", Pattern: org + "/members/{user}", Name: "DeleteOrganizationMember", Permission: "org_member:delete", Answer: (*Gate).deleteMember},
 		{Method: "GET", Pattern: org + "/auditlogs", Name: "ListAuditLogEventsHandlerV1", Permission: "audit_logs:read", Answer: (*Gate).auditLogsV1, Query: auditQuery},
 		{Method: "GET", Pattern: org + "/auditlogs/v2", Name: "ListAuditLogEventsHandlerV2", Permission: "audit_logs:read", Answer: (*Gate).auditLogsV2, Query: auditQuery},
 
@@ -88,6 +92,12 @@ func routes() []Route {
 		{Method: "PUT", Pattern: stack + "/config", Name: "UpdateStackConfig", Permission: "stack:write", Event: "stack-config-updated", Says: "Changed the configuration of stack", Limit: httpapi.Small},
 		{Method: "DELETE", Pattern: stack + "/config", Name: "DeleteStackConfig", Permission: "stack:write", Event: "stack-config-deleted", Says: "Deleted the configuration of stack"},
 		{Method: "GET", Pattern: stack + "/policypacks", Name: "GetStackPolicyPacks", Permission: "stack:read", Answer: emptyList("requiredPolicies")},
+
+		// Who may use a stack, besides by the organization's default. PUT is ours: the
+		// Pulumi Service has no call that adds a collaborator.
+		{Method: "GET", Pattern: stack + "/collaborators", Name: "ListStackPermissions", Permission: "stack_access:read", Answer: (*Gate).collaborators},
+		{Method: "PUT", Pattern: stack + "/collaborators/{user}", Name: "SetStackPermission", Permission: "stack_access:update", Answer: (*Gate).setCollaborator, Limit: httpapi.Small},
+		{Method: "DELETE", Pattern: stack + "/collaborators/{user}", Name: "DeleteStackPermission", Permission: "stack_access:update", Answer: (*Gate).deleteCollaborator},
 
 		// Secrets.
 		{Method: "POST", Pattern: stack + "/encrypt", Name: "EncryptValue", Permission: "stack:encrypt", Limit: httpapi.Medium},

@@ -123,6 +123,9 @@ func TestRenewalSealsAgain(t *testing.T) {
 		t.Errorf("an old client's renewal is forwarded as %q", f.upstream.bodies[last])
 	}
 	f.want(403, request{method: "POST", path: base + "/renew_lease", who: "alice", body: fmt.Sprintf(`{"token":%q,"duration":300}`, token)})
+	for _, scheme := range []string{"Basic", "TOKEN", "xyz"} { // an access token counts under its own schemes only
+		f.want(403, request{method: "POST", path: base + "/renew_lease", who: scheme + " " + f.tokens["wendy"], body: fmt.Sprintf(`{"token":%q,"duration":300}`, token)})
+	}
 }
 
 func TestStartTellsWhatTheCallerMayDo(t *testing.T) {
