@@ -120,17 +120,19 @@ func (g *Gate) setCollaborator(w http.ResponseWriter, c *call) error {
 	if err := c.decodeBody(&body); err != nil {
 		return err
 	}
-	user, err := g.Directory.UserByLogin(c.Context(), c.names["user"])
-	if err != nil {
-		return err
-	}
-	return noContent(w, g.Engine.Grant(c.detached(), c.principal, c.object, user.ID, body.Permission))
+	return noContent(w, g.grant(c, body.Permission))
 }
 
 func (g *Gate) deleteCollaborator(w http.ResponseWriter, c *call) error {
+	return noContent(w, g.grant(c, rbac.None))
+}
+
+// grant gives the user in the path a permission. A login that nobody has is answered
+// as one of somebody who is in another organization: both are no member of this one.
+func (g *Gate) grant(c *call, level rbac.Level) error {
 	user, err := g.Directory.UserByLogin(c.Context(), c.names["user"])
-	if err != nil {
+	if err != nil && !errors.Is(err, errs.NotFound) {
 		return err
 	}
-	return noContent(w, g.Engine.Revoke(c.detached(), c.principal, c.object, user.ID))
+	return g.Engine.Grant(c.detached(), c.principal, c.object, user.ID, level)
 }

@@ -36,7 +36,14 @@ func TestAccessIsAdministeredByTheAPI(t *testing.T) {
 	f.want(204, request{method: "DELETE", path: stackPath + "/collaborators/mo", who: "alice"})
 	newest("stack-collaborator-removed")
 	f.want(404, request{method: "GET", path: stackPath, who: "mo"})
-	f.want(404, request{method: "PUT", path: stackPath + "/collaborators/nobody", who: "alice", body: `{"permission":101}`})
+	// Who else has an account here is not for an organization to find out.
+	for _, method := range []string{"PUT", "DELETE"} {
+		absent := f.want(404, request{method: method, path: stackPath + "/collaborators/nobody", who: "alice", body: `{"permission":101}`})
+		stranger := f.want(404, request{method: method, path: stackPath + "/collaborators/eve", who: "alice", body: `{"permission":101}`})
+		if absent.body != stranger.body {
+			t.Errorf("%s: %s differs from %s", method, stranger.body, absent.body)
+		}
+	}
 	f.want(400, request{method: "PUT", path: stackPath + "/collaborators/mo", who: "alice", body: `{"permission":5}`})
 
 	// Members.

@@ -300,7 +300,7 @@ func notFound(object rbac.Object) error {
 	if object.Stack == "" {
 		return errs.Errorf(errs.NotFound, "organization %q not found", object.Organization)
 	}
-	return errs.Errorf(errs.NotFound, "stack %q not found", objectName(object))
+	return errs.Errorf(errs.NotFound, "stack %s not found", objectName(object))
 }
 
 func objectName(object rbac.Object) string {

@@ -345,6 +345,10 @@ func TestInvisibleIsLikeAbsent(t *testing.T) {
 		if strings.ReplaceAll(there.body, "prod", "nope") != absent.body {
 			t.Errorf("%s: %s differs from %s", who, there.body, absent.body)
 		}
+		// As the state service says it to those who may see all there is.
+		if !strings.Contains(absent.body, `"stack acme/web/nope not found"`) {
+			t.Errorf("%s: %s is not what the state service says", who, absent.body)
+		}
 	}
 	there := f.want(404, request{method: "GET", path: "/api/orgs/acme", who: "eve"})
 	absent := f.want(404, request{method: "GET", path: "/api/orgs/nope", who: "eve"})

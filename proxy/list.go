@@ -173,7 +173,7 @@ func (g *Gate) projectExists(w http.ResponseWriter, c *call) error {
 		return err
 	}
 	if len(found) == 0 {
-		return errs.Errorf(errs.NotFound, "project %q not found", c.object.Organization+"/"+c.names["project"])
+		return errs.Errorf(errs.NotFound, "project %s not found", c.object.Organization+"/"+c.names["project"])
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil

@@ -62,7 +62,7 @@ func (p *program) serve(ctx context.Context, arguments []string) error {
 	a.work(background)
 
 	server := &http.Server{
-		Handler: a.handler(c), MaxHeaderBytes: 32 << 10,
+		Handler: a.handler(c), MaxHeaderBytes: 32 << 10, DisableGeneralOptionsHandler: true,
 		// A client that dawdles is dropped. A deployment of 64 MiB has five minutes to
 		// arrive, and what is answered has ten to be taken.
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: 90 * time.Second,

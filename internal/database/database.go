@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"runtime"
 	"strings"
 	"time"
@@ -50,8 +51,8 @@ type DB struct {
 }
 
 // Open opens the database at rawURL: "sqlite:PATH" or "postgres://…". A missing
-// SQLite file is created, readable by its owner only if its folder is. The error is
-// one line, fit for an operator, and has no password in it.
+// SQLite file is created, readable by its owner only. The error is one line, fit for
+// an operator, and has no password in it.
 func Open(ctx context.Context, rawURL string) (*DB, error) {
 	scheme, rest, _ := strings.Cut(rawURL, ":")
 	switch scheme {
@@ -67,6 +68,10 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	pragmas := url.Values{"_pragma": {
 		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "trusted_schema(0)",
 	}, "_txlock": {"immediate"}}
+	// SQLite would let everybody read a new file; those beside it get the mode of this one.
+	if f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+		_ = f.Close()
+	}
 	file := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String()
 	write, err := open(sqlite.Open(file+"?"+pragmas.Encode()), 1)
 	if err != nil {

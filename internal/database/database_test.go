@@ -223,6 +223,31 @@ func TestFailureOfTheDatabaseIsUnavailable(t *testing.T) {
 	})
 }
 
+// The data folder may have been made by somebody who lets others in.
+func TestFilesAreTheirOwnersOnly(t *testing.T) {
+	folder := t.TempDir()
+	if err := os.Chmod(folder, 0o755); err != nil { //nolint:gosec // this is what the test is about
+		t.Fatal(err)
+	}
+	db, err := database.Open(t.Context(), "sqlite:"+filepath.Join(folder, "x.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if err := db.Migrate(t.Context(), notes); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(folder)
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, file := range files {
+		if info, err := file.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", file.Name(), info.Mode(), err)
+		}
+	}
+}
+
 func TestQueryRow(t *testing.T) {
 	each(t, func(t *testing.T, db *database.DB) {
 		var id int64

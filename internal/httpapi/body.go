@@ -128,13 +128,17 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 
 func (b *bodyReader) Close() error { return b.closer.Close() }
 
+// maxReserve bounds the memory that a body gets for the length it says it has; for
+// more it has to arrive.
+const maxReserve = 1 << 20
+
 // ReadBody returns the whole of r's body, gunzipped, within limit.
 func ReadBody(r *http.Request, limit Limit) ([]byte, error) {
 	body, err := Body(r, limit)
 	if err != nil {
 		return nil, err
 	}
-	buf := bytes.NewBuffer(make([]byte, 0, max(min(r.ContentLength, limit.Decoded), 512)))
+	buf := bytes.NewBuffer(make([]byte, 0, max(min(r.ContentLength, maxReserve), 512)))
 	if _, err := buf.ReadFrom(body); err != nil {
 		return nil, err
 	}

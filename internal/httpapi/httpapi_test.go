@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -81,6 +82,21 @@ func TestReadBody(t *testing.T) {
 func damage(zipped []byte) []byte {
 	zipped[len(zipped)-8] ^= 0xff
 	return zipped
+}
+
+// What a client only says about its body's length takes no memory.
+func TestReadBodyTrustsNoLength(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("{}"))
+	r.ContentLength = httpapi.Large.Decoded
+	if body, err := httpapi.ReadBody(r, httpapi.Large); err != nil || string(body) != "{}" {
+		t.Fatalf("%q, %v", body, err)
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 8<<20 {
+		t.Errorf("a body of 2 bytes that says it has %d took %d", r.ContentLength, took)
+	}
 }
 
 func TestDecode(t *testing.T) {
@@ -157,6 +173,9 @@ func TestErrorBodyCarriesItsStatus(t *testing.T) {
 		})}
 		response, body := serve(t, s, httptest.NewRequest(http.MethodGet, "/api/x?code=hunter2", nil))
 		id := response.Header.Get(httpapi.RequestIDHeader)
+		if h := response.Header; h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cache-Control") != "no-store" {
+			t.Errorf("%v: headers %v", kind, h)
+		}
 		if response.StatusCode != status || !strings.Contains(body, `"code":`+strconv.Itoa(status)) || id == "" {
 			t.Errorf("%v: %d %s, request ID %q", kind, response.StatusCode, body, id)
 		}

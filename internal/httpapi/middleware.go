@@ -60,6 +60,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := Request{ID: uuid.NewString(), Address: s.address(r), UserAgent: Clean(r.UserAgent(), 256)}
 	r = r.WithContext(WithRequest(r.Context(), q))
 	w.Header().Set(RequestIDHeader, q.ID)
+	// Of every answer, whoever gives it; what may be stored says so itself.
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
 	recorder := &statusWriter{ResponseWriter: w}
 	defer func() {
 		if cause := recover(); cause != nil {
