@@ -24,6 +24,11 @@ func each(t *testing.T, test func(t *testing.T, db *database.DB, log *audit.Log)
 
 func open(t testing.TB, db *database.DB) *audit.Log {
 	t.Helper()
+	if db.Dialect() == database.SQLite { // no test here cuts the power
+		if err := db.Conn(t.Context()).Exec("PRAGMA synchronous = OFF").Error; err != nil {
+			t.Fatal(err)
+		}
+	}
 	log, err := audit.Open(audit.Config{DB: db})
 	if err != nil {
 		t.Fatal(err)

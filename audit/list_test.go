@@ -82,7 +82,7 @@ var (
 func appendSome(ctx context.Context, rt *rapid.T, log *audit.Log, name string) []audit.Entry {
 	var entries []audit.Entry
 	var open []int
-	for i := range rapid.IntRange(0, 30).Draw(rt, "events") {
+	for i := range rapid.IntRange(0, 10).Draw(rt, "events") {
 		e := event(rapid.SampledFrom(someObjects).Draw(rt, "object"))
 		e.Name = rapid.SampledFrom(someNames).Draw(rt, "name")
 		e.Actor.Login = rapid.SampledFrom(someLogins).Draw(rt, "login")
@@ -122,7 +122,7 @@ func query(rt *rapid.T, all []audit.Entry) audit.Query {
 		User:   rapid.SampledFrom([]string{"", "", "ALICE", "bob", "carol"}).Draw(rt, "q.user"),
 		Object: rapid.SampledFrom([]string{"", "", "acme/web/prod", "acme/web/pro"}).Draw(rt, "q.object"),
 		Result: rapid.SampledFrom(append(someResults, "")).Draw(rt, "q.result"),
-		Limit:  rapid.IntRange(0, 10).Draw(rt, "q.limit"),
+		Limit:  rapid.IntRange(0, 4).Draw(rt, "q.limit"),
 	}
 	if len(all) > 0 {
 		offset := rapid.SampledFrom([]time.Duration{0, time.Microsecond, -time.Microsecond, time.Hour, -time.Hour})

@@ -87,6 +87,9 @@ var migrations = []database.Migrations{identity.Migrations, audit.Migrations}
 
 func newWorld(t testing.TB, db *database.DB) *world {
 	t.Helper()
+	if db.Dialect() == database.SQLite { // no test here cuts the power
+		ok(t, db.Conn(t.Context()).Exec("PRAGMA synchronous = OFF").Error)
+	}
 	log, err := audit.Open(audit.Config{DB: db})
 	if err != nil {
 		t.Fatal(err)

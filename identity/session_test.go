@@ -3,6 +3,7 @@ package identity_test
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -263,22 +264,19 @@ func TestSweep(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		alice := w.user(t, "alice")
 		const many = 2100 // more than two batches
-		row := `INSERT INTO sessions (id, hash, user_id, connector, generation, created, last_seen, expires, ended, address, user_agent)
-			VALUES (?, ?, ?, 'email', 1, 0, ?, ?, 0, '', '')`
 		now := w.clock.now()
-		ok(t, w.db.Tx(t.Context(), func(ctx context.Context) error {
-			for i := range many {
-				lastSeen, expires := now, now
-				if i%2 == 0 {
-					lastSeen, expires = now.Add(-identity.IdleTimeout), now.Add(time.Hour)
-				}
-				id := strings.Repeat("x", i)
-				if err := w.db.Conn(ctx).Exec(row, id, []byte(id), alice.UserID, lastSeen.UnixMicro(), expires.UnixMicro()).Error; err != nil {
-					return err
-				}
+		var values []any
+		for i := range many {
+			lastSeen, expires := now, now
+			if i%2 == 0 {
+				lastSeen, expires = now.Add(-identity.IdleTimeout), now.Add(time.Hour)
 			}
-			return nil
-		}))
+			id := fmt.Sprint(i)
+			values = append(values, id, []byte(id), alice.UserID, lastSeen.UnixMicro(), expires.UnixMicro())
+		}
+		rows := "INSERT INTO sessions (id, hash, user_id, connector, generation, created, last_seen, expires, ended, address, user_agent) VALUES " +
+			strings.Repeat(", (?, ?, ?, 'email', 1, 0, ?, ?, 0, '', '')", many)[2:]
+		ok(t, w.db.Conn(t.Context()).Exec(rows, values...).Error)
 		secret, _, err := w.CreateSession(t.Context(), alice.UserID, "email")
 		ok(t, err)
 		if n, err := w.Sweep(t.Context()); err != nil || n != many {

@@ -54,7 +54,7 @@ func compare(rt *rapid.T, w *world, snapshot *rbac.Snapshot) {
 	}
 	permissions := append(slices.Clone(rbac.AllPermissions()), "", "stack:fly", "*", "Stack:read")
 	likely := []rbac.Permission{"stack:read", "stack:write", "stack:delete", "stack:create", "organization:member", "audit_logs:read"}
-	for range 25 {
+	for range 12 {
 		user := rapid.SampledFrom(append(users, "stranger")).Draw(rt, "user")
 		permission := rapid.OneOf(rapid.SampledFrom(likely), rapid.SampledFrom(permissions)).Draw(rt, "permission")
 		object := rbac.Object{Organization: rapid.SampledFrom(append(logins, "", "ACME")).Draw(rt, "organization")}

@@ -547,7 +547,7 @@ func TestFullDisk(t *testing.T) {
 func TestListOfManyStacks(t *testing.T) {
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		s := newService(t, db)
-		const many = 20000
+		const many = 2500
 		for i := 0; i < many; i += 500 {
 			var rows []string
 			for n := i; n < i+500; n++ {

@@ -50,14 +50,20 @@ type service struct {
 	now time.Time
 }
 
-// each runs test on every engine, each time with a fresh service.
+// each runs test on every engine, each time with a fresh service, beside other tests.
 func each(t *testing.T, test func(s *service)) {
 	t.Helper()
+	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) { test(newService(t, db)) }, state.Migrations)
 }
 
 func newService(t testing.TB, db *database.DB) *service {
 	t.Helper()
+	if db.Dialect() == database.SQLite { // no test here cuts the power
+		if err := db.Conn(t.Context()).Exec("PRAGMA synchronous = OFF").Error; err != nil {
+			t.Fatal(err)
+		}
+	}
 	key, err := localsecrets.NewRandomKey()
 	if err != nil {
 		t.Fatal(err)
@@ -184,9 +190,13 @@ func encode(t testing.TB, body any) []byte {
 	return out
 }
 
+var zippers = sync.Pool{New: func() any { return gzip.NewWriter(nil) }} // each is near a megabyte
+
 func zip(data []byte) []byte {
 	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
+	w := zippers.Get().(*gzip.Writer)
+	defer zippers.Put(w)
+	w.Reset(&out)
 	_, _ = w.Write(data)
 	_ = w.Close()
 	return out.Bytes()

@@ -82,6 +82,9 @@ func each(t *testing.T, test func(t *testing.T, w *world)) {
 
 func newWorld(t *testing.T, db *database.DB, cost email.Cost) *world {
 	t.Helper()
+	if db.Dialect() == database.SQLite { // no test here cuts the power
+		ok(t, db.Conn(t.Context()).Exec("PRAGMA synchronous = OFF").Error)
+	}
 	log, err := audit.Open(audit.Config{DB: db})
 	ok(t, err)
 	t.Cleanup(log.Close)
