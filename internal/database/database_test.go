@@ -226,7 +226,7 @@ func TestFailureOfTheDatabaseIsUnavailable(t *testing.T) {
 // The data folder may have been made by somebody who lets others in.
 func TestFilesAreTheirOwnersOnly(t *testing.T) {
 	folder := t.TempDir()
-	if err := os.Chmod(folder, 0o755); err != nil { //nolint:gosec // this is what the test is about
+	if err := os.Chmod(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	db, err := database.Open(t.Context(), "sqlite:"+filepath.Join(folder, "x.db"))
