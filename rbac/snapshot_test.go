@@ -65,6 +65,9 @@ func compare(rt *rapid.T, w *world, snapshot *rbac.Snapshot) {
 		if granted := w.rows(func(rbac.GrantRow) bool { return true }); len(granted) > 0 && rapid.Bool().Draw(rt, "about a grant") {
 			row := rapid.SampledFrom(granted).Draw(rt, "grant")
 			user, object.Project, object.Stack = row.UserID, row.Project, row.Stack
+			if rapid.Bool().Draw(rt, "about its level") {
+				permission = rapid.SampledFrom(likely[:3]).Draw(rt, "level's permission")
+			}
 			if roster, ok := w.rosters[row.OrgID]; ok {
 				object.Organization = roster.Organization.Login
 			}
@@ -226,7 +229,9 @@ func small() *rbac.Snapshot {
 		{Organization: identity.Organization{ID: "o1", Login: "Acme"}, Roles: map[string]identity.Role{
 			"u1": identity.RoleAdmin, "u2": identity.RoleMember, "u3": identity.RoleMember}},
 		{Organization: identity.Organization{ID: "o2", Login: "beta"}, Roles: map[string]identity.Role{"u2": identity.RoleMember, "u9": identity.RoleAdmin}},
-	}, map[string]rbac.Level{"o2": rbac.None}, []rbac.GrantRow{
+		{Organization: identity.Organization{ID: "o3", Login: "gamma"}, Roles: map[string]identity.Role{"u4": identity.RoleMember}},
+	}, map[string]rbac.Level{"o2": rbac.None, "o3": rbac.Write}, []rbac.GrantRow{
+		{OrgID: "o3", Project: "web", Stack: "prod", UserID: "u4", Login: "dave", Level: int64(rbac.Read)},
 		{OrgID: "o1", Project: "web", Stack: "prod", UserID: "u2", Login: "alice", Level: int64(rbac.Write)},
 		{OrgID: "o1", Project: "web", Stack: "prod", UserID: "stranger", Login: "mallory", Level: int64(rbac.Admin)},
 	}))
@@ -249,6 +254,7 @@ func TestRulesAreNamed(t *testing.T) {
 		{"u2", "stack:write", dev, decision(false, true, "stack permission read does not include it")},
 		{"u2", "audit_logs:read", rbac.Object{Organization: "Acme"}, decision(false, true, "the organization role does not include it")},
 		{"u2", "stack:read", object("beta", "web", "prod"), decision(false, false, "no permission on the stack")},
+		{"u4", "stack:write", object("gamma", "web", "prod"), decision(true, true, "organization default permission write")}, // a grant takes nothing away
 		{"stranger", "stack:read", prod, decision(false, false, "not a member of the organization")},
 		{"u1", "stack:read", object("acme", "web", "prod"), decision(false, false, "there is no such organization")},
 		{"u1", "stack:fly", prod, decision(false, true, "there is no such permission")},
