@@ -39,7 +39,26 @@ func Adapt(log *slog.Logger, h Handler) http.Handler {
 type ErrorBody struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
+	// Errors says it to programs.
+	Errors []Problem `json:"errors,omitempty"`
 }
+
+// Problem is a part of an error that a client acts on.
+type Problem struct {
+	Resource  string `json:"resource"`
+	Attribute string `json:"attribute,omitempty"`
+	ErrorType string `json:"errorType"`
+}
+
+// Problems returns an error like err whose answer has the problems in it.
+func Problems(err error, problems ...Problem) error { return &problematic{err, problems} }
+
+type problematic struct {
+	error
+	problems []Problem
+}
+
+func (p *problematic) Unwrap() error { return p.error }
 
 // WriteError answers err in the form of the Pulumi API.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
@@ -47,7 +66,11 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "1")
 	}
-	WriteJSON(w, status, ErrorBody{Code: status, Message: Message(r, err)})
+	body := ErrorBody{Code: status, Message: Message(r, err)}
+	if p := (*problematic)(nil); errors.As(err, &p) {
+		body.Errors = p.problems
+	}
+	WriteJSON(w, status, body)
 }
 
 // Message returns the text of err for the caller of r: its public text, or the
