@@ -24,3 +24,7 @@ func (u *usage) size() int {
 }
 
 func (d *Directory) Noted() int { return d.use.size() }
+
+func (d *Directory) RecheckAll(ctx context.Context, connectors Connectors) error {
+	return d.recheckAll(ctx, connectors)
+}

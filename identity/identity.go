@@ -10,7 +10,17 @@
 //     without the other; no record, error or log has a secret in it;
 //   - a failure of the database is errs.Unavailable and never errs.Unauthenticated;
 //   - an organization always keeps an administrator, and the installation a site
-//     administrator.
+//     administrator, against everybody but the provider that lets them in: whoever
+//     has left there is out here.
+//
+// # Signing in
+//
+// A [Connector] finds somebody at a provider, [Directory.Arrive] makes a user and a
+// session of them. Memberships and teams follow the groups that the provider names,
+// at each arrival and whenever [Directory.RunRechecks] asks again; what was given here
+// by hand, and every role, is changed here only. An account that an organization's
+// provider has made belongs to that organization ([User].ManagedBy): it is nowhere
+// else, and signs in with nothing else.
 //
 // # Names
 //
@@ -38,6 +48,7 @@ import (
 	"github.com/ipuka/ipuka/audit"
 	"github.com/ipuka/ipuka/internal/database"
 	"github.com/ipuka/ipuka/internal/httpapi"
+	"github.com/ipuka/ipuka/internal/sealed"
 )
 
 //go:embed migrations/*.sql
@@ -57,6 +68,9 @@ type Config struct {
 	Audit Recorder
 	// Now is the clock that expiries are judged by; nil is the database's own.
 	Now func() time.Time
+	// Box seals the credentials that connectors ask their providers with. Nil: none is
+	// kept, and nobody is asked about again.
+	Box *sealed.Box
 }
 
 // Directory is the directory of one installation. It is safe for concurrent use.
@@ -65,6 +79,9 @@ type Directory struct {
 	store store
 	audit Recorder
 	use   usage
+	box   *sealed.Box
+
+	health health
 
 	mu       sync.Mutex
 	onChange []func(organizationID string)
@@ -81,6 +98,7 @@ func Open(config Config) (*Directory, error) {
 		store: store{db: config.DB, now: config.Now},
 		audit: config.Audit,
 		use:   usage{at: make(map[string]int64)},
+		box:   config.Box,
 	}, nil
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // AddMember makes the user with a login a member. An unknown user is errs.NotFound,
-// a member already errs.Conflict.
+// a member already errs.Conflict, and so is an account that another organization
+// manages.
 func (d *Directory) AddMember(ctx context.Context, actor Principal, organizationID, login string, role Role) (Member, error) {
 	if err := role.check(); err != nil {
 		return Member{}, err
@@ -30,6 +31,13 @@ func (d *Directory) AddMember(ctx context.Context, actor Principal, organization
 }
 
 func (d *Directory) addMember(ctx context.Context, actor Principal, o Organization, userID, login string, role Role, now time.Time) error {
+	user, err := d.store.account(ctx, userID)
+	if err != nil {
+		return err
+	}
+	if err := user.mayJoin(o, errs.Conflict); err != nil {
+		return err
+	}
 	if err := d.store.insertMember(ctx, o.ID, userID, role, now); err != nil {
 		return err
 	}
@@ -38,6 +46,15 @@ func (d *Directory) addMember(ctx context.Context, actor Principal, o Organizati
 		Description: "Added " + login + " to organization " + o.Login + " as " + string(role),
 		After:       facts("user", userID, "role", string(role)),
 	}))
+}
+
+// mayJoin returns nil unless another organization than o manages the account: it
+// would let that organization's identity provider into o.
+func (a account) mayJoin(o Organization, kind errs.Kind) error {
+	if a.ManagedBy != "" && a.ManagedBy != o.ID {
+		return errs.Errorf(kind, "the account %s is managed by an organization, it can be in no other one", a.Login)
+	}
+	return nil
 }
 
 // SetRole changes what a member is. Somebody who is no member is errs.NotFound; the
@@ -57,6 +74,9 @@ func (d *Directory) SetRole(ctx context.Context, actor Principal, organizationID
 		if err := d.store.setRole(ctx, o.ID, user.ID, role); err != nil {
 			return err
 		}
+		if err := d.forgetBreakGlass(ctx, actor, o, user); err != nil {
+			return err
+		}
 		return d.record(ctx, o.ID, actor.Did(audit.Event{
 			Name: "member-role-changed", Object: "user:" + user.Login,
 			Description: "Changed organization role for " + user.Login + " to " + string(role),
@@ -65,8 +85,8 @@ func (d *Directory) SetRole(ctx context.Context, actor Principal, organizationID
 	})
 }
 
-// RemoveMember takes a member out of an organization. Somebody who is no member is
-// errs.NotFound; the last administrator must stay (errs.Conflict).
+// RemoveMember takes a member out of an organization and its teams. Somebody who is
+// no member is errs.NotFound; the last administrator must stay (errs.Conflict).
 func (d *Directory) RemoveMember(ctx context.Context, actor Principal, organizationID, login string) error {
 	return d.changeMembers(ctx, organizationID, func(ctx context.Context, o Organization, _ time.Time) error {
 		user, before, err := d.member(ctx, o, login)
@@ -77,6 +97,12 @@ func (d *Directory) RemoveMember(ctx context.Context, actor Principal, organizat
 			return err
 		}
 		if err := d.store.deleteMember(ctx, o.ID, user.ID); err != nil {
+			return err
+		}
+		if err := d.store.leave(ctx, o.ID, user.ID); err != nil {
+			return err
+		}
+		if err := d.forgetBreakGlass(ctx, actor, o, user); err != nil {
 			return err
 		}
 		return d.record(ctx, o.ID, actor.Did(audit.Event{

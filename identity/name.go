@@ -1,8 +1,13 @@
 package identity
 
 import (
+	"crypto/rand"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/ipuka/ipuka/internal/errs"
 )
@@ -13,8 +18,8 @@ const maxLogin = 39
 // reserved are the words that the console and the API need for themselves, since
 // the pages of an organization are at /{org}/… and its API at /api/…/{org}.
 var reserved = []string{
-	"account", "anonymous", "api", "assets", "audit", "claim", "cli-login", "debug", "default",
-	"healthz", "ipuka", "login", "logout", "metrics", "new", "none", "oauth", "oidc",
+	"account", "anonymous", "api", "assets", "audit", "claim", "cli-login", "debug", "default", "email",
+	"healthz", "invite", "ipuka", "login", "logout", "metrics", "new", "none", "oauth", "oidc",
 	"organization", "organizations", "orgs", "password", "readyz", "saml", "scim",
 	"settings", "setup", "signin", "signout", "signup", "site", "sso", "static",
 	"system", "token", "tokens", "user", "users", "welcome", "well-known",
@@ -123,4 +128,53 @@ func hostName(domain string) bool {
 
 func alphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// suggestLogin returns the base of a login for somebody whom a provider calls login,
+// or who has an address; it need not be free, nor allowed.
+func suggestLogin(login, address string) string {
+	for _, text := range []string{login, address} {
+		local, _, _ := strings.Cut(text, "@")
+		if name := grammaticalFrom(local, maxLogin); name != "" {
+			return name
+		}
+	}
+	return "member"
+}
+
+// grammaticalFrom makes a name of up to limit bytes that has the grammar of a login
+// from text: letters lose their accents, everything else becomes "-". It is empty
+// when text has no letter or digit that can be kept.
+func grammaticalFrom(text string, limit int) string {
+	if len(text) > 8*limit {
+		text = text[:8*limit]
+	}
+	var out []byte
+	for _, c := range norm.NFKD.String(strings.ToValidUTF8(text, "")) {
+		switch {
+		case unicode.Is(unicode.Mn, c):
+		case c < 0x80 && (alphanumeric(byte(c)) || c == '_'):
+			out = append(out, byte(c))
+		case len(out) > 0 && out[len(out)-1] != '-':
+			out = append(out, '-')
+		}
+	}
+	name := strings.TrimLeft(string(out), "_-")
+	return strings.TrimRight(name[:min(len(name), limit)], "-")
+}
+
+// nameChoices are what a name may become when it is taken: base, base-2, base-3, ...
+// and at last one that nobody has guessed.
+func nameChoices(base string, limit int) []string {
+	const numbered = 50
+	choices := make([]string, 0, numbered+1)
+	choices = append(choices, base[:min(len(base), limit)])
+	with := func(suffix string) {
+		choices = append(choices, strings.TrimRight(base[:min(len(base), limit-len(suffix))], "-")+suffix)
+	}
+	for n := 2; n <= numbered; n++ {
+		with("-" + strconv.Itoa(n))
+	}
+	with("-" + strings.ToLower(rand.Text()[:8]))
+	return choices
 }

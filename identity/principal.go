@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"time"
 
 	"github.com/ipuka/ipuka/audit"
 	"github.com/ipuka/ipuka/internal/errs"
@@ -19,6 +20,9 @@ type Principal struct {
 	TokenID, TokenName string // the access token, when it was one; public, as SessionID is
 	SessionID          string // the console's session, when it was one
 	Connector          string // how the user signed in to that session
+
+	SignedIn  time.Time // when that session began
+	ManagedBy string    // ID of the organization whose identity provider owns the account; "" for none
 }
 
 // Event returns e with the actor and the credential behind it filled in.
@@ -75,7 +79,10 @@ const (
 type Refusal struct {
 	Reason  string    // a machine-readable code
 	Claimed Principal // whose credential it is, as far as known; this caller is NOT authenticated
-	public  error
+	// Detail says what was wrong, in words for an administrator who sets a connector
+	// up. It has no secret in it, and nothing that is not on an allow-list of its author.
+	Detail string
+	public error
 }
 
 // Refuse returns a Refusal that tells the client no more than public.

@@ -41,12 +41,8 @@ const sessionSecretLength = 43
 // one: a secret that the browser brought along is never adopted. A disabled user is
 // refused with a [Refusal].
 func (d *Directory) CreateSession(ctx context.Context, userID, connector string) (string, Session, error) {
-	raw := make([]byte, 32)
-	_, _ = rand.Read(raw) // never fails: crypto/rand ends the program first
-	secret := base64.RawURLEncoding.EncodeToString(raw)
-	hash := sha256.Sum256([]byte(secret))
-	request := httpapi.RequestOf(ctx)
-	s := Session{ID: uuid.NewString(), Connector: connector, Address: request.Address, UserAgent: request.UserAgent}
+	var secret string
+	var s Session
 	err := d.db.Tx(ctx, func(ctx context.Context) error {
 		now, err := d.store.clock(ctx)
 		if err != nil {
@@ -60,19 +56,41 @@ func (d *Directory) CreateSession(ctx context.Context, userID, connector string)
 		if !user.Disabled.IsZero() {
 			return refuseSession(UserDisabled, p)
 		}
-		s.Created, s.LastSeen, s.Expires = now, now, now.Add(AbsoluteTimeout)
-		if err := d.store.insertSession(ctx, s, userID, hash[:], generation); err != nil {
+		if err := d.store.setUsed(ctx, userID, connector, now); err != nil {
+			return err
+		}
+		if secret, s, err = d.beginSession(ctx, user, generation, connector, now, time.Time{}); err != nil {
 			return err
 		}
 		p.SessionID = s.ID
-		return d.record(ctx, audit.Site, p.Event(audit.Event{
-			Name: "user-login", Object: "user:" + user.Login, Description: user.Login + " signed in",
-		}))
+		return d.record(ctx, audit.Site, p.Event(loginEvent(user)))
 	})
 	if err != nil {
 		return "", Session{}, err
 	}
 	return secret, s, nil
+}
+
+func loginEvent(user User) audit.Event {
+	return audit.Event{Name: "user-login", Object: "user:" + user.Login, Description: user.Login + " signed in"}
+}
+
+// beginSession begins a session that ends at until when that is set and earlier than
+// usual. The generation is the one that user was read with.
+func (d *Directory) beginSession(ctx context.Context, user User, generation int64, connector string, now, until time.Time) (string, Session, error) {
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw) // never fails: crypto/rand ends the program first
+	secret := base64.RawURLEncoding.EncodeToString(raw)
+	hash := sha256.Sum256([]byte(secret))
+	request := httpapi.RequestOf(ctx)
+	s := Session{
+		ID: uuid.NewString(), Connector: connector, Created: now, LastSeen: now, Expires: now.Add(AbsoluteTimeout),
+		Address: request.Address, UserAgent: request.UserAgent,
+	}
+	if !until.IsZero() && until.Before(s.Expires) {
+		s.Expires = until.UTC().Truncate(time.Microsecond)
+	}
+	return secret, s, d.store.insertSession(ctx, s, user.ID, hash[:], generation)
 }
 
 func refuseSession(reason string, p Principal) error {
@@ -95,7 +113,7 @@ func (d *Directory) AuthenticateSession(ctx context.Context, secret string) (Pri
 		return Principal{}, refuseSession(SessionUnknown, Principal{})
 	}
 	p := row.Owner.principal()
-	p.SessionID, p.Connector = row.SessionID, row.Connector
+	p.SessionID, p.Connector, p.SignedIn = row.SessionID, row.Connector, database.Time(row.Created)
 	switch {
 	case row.Owner.Disabled != 0:
 		return Principal{}, refuseSession(UserDisabled, p)
@@ -180,18 +198,27 @@ func (d *Directory) EndSessions(ctx context.Context, actor Principal, userID str
 const sweepBatch = 1000
 
 // Sweep deletes the sessions that have expired, and those that ended longer than
-// [IdleTimeout] ago, in batches; it returns how many.
+// [IdleTimeout] ago, the consumed keys that have been forgotten and the single
+// sign-ons that are over, in batches; it returns how many.
 func (d *Directory) Sweep(ctx context.Context) (int64, error) {
 	now, err := d.store.clock(ctx)
 	if err != nil {
 		return 0, err
 	}
 	var total int64
-	for {
-		n, err := d.store.sweepSessions(ctx, database.Micros(now), sweepBatch)
-		total += n
-		if err != nil || n < sweepBatch {
-			return total, err
+	for _, sweep := range []func(context.Context, int64, int) (int64, error){
+		d.store.sweepSessions, d.store.sweepConsumed, d.store.sweepSSO,
+	} {
+		for {
+			n, err := sweep(ctx, database.Micros(now), sweepBatch)
+			total += n
+			if err != nil {
+				return total, err
+			}
+			if n < sweepBatch {
+				break
+			}
 		}
 	}
+	return total, nil
 }

@@ -30,7 +30,7 @@ func TestSession(t *testing.T) {
 		p, err := w.AuthenticateSession(t.Context(), secret)
 		ok(t, err)
 		want := alice
-		want.SessionID, want.Connector = session.ID, "email"
+		want.SessionID, want.Connector, want.SignedIn = session.ID, "email", session.Created
 		if p != want {
 			t.Errorf("principal is %+v, want %+v", p, want)
 		}

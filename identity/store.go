@@ -1,8 +1,11 @@
 package identity
 
 import (
+	"bytes"
 	"context"
+	"database/sql/driver"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -67,6 +70,11 @@ type userRow struct {
 	Disabled   int64
 	Generation int64
 	Created    int64
+
+	EmailVerified bool
+	ManagedBy     string
+	DisabledBy    string
+	Deleted       int64
 }
 
 func (userRow) TableName() string { return "users" }
@@ -75,6 +83,7 @@ func (r userRow) user() User {
 	return User{
 		ID: r.ID, Login: r.Login, Name: r.Name, Email: r.Email, AvatarURL: r.AvatarURL,
 		SiteAdmin: r.SiteAdmin, Disabled: database.Time(r.Disabled), Created: database.Time(r.Created),
+		EmailVerified: r.EmailVerified, ManagedBy: r.ManagedBy, DisabledBy: r.DisabledBy,
 	}
 }
 
@@ -91,9 +100,42 @@ type identityRow struct {
 	Subject   string
 	UserID    string
 	Created   int64
+
+	Login      string
+	Email      string
+	Used       int64
+	Groups     string
+	Credential nullBytes // sealed; NULL for none
+	Checked    int64
+	Answered   int64
+	Withdrawn  int64
 }
 
 func (identityRow) TableName() string { return "identities" }
+
+// nullBytes are bytes that are NULL when there are none. SQLite would store an empty
+// value instead, which is not NULL.
+type nullBytes []byte
+
+// Value and Scan are for database/sql.
+func (b nullBytes) Value() (driver.Value, error) {
+	if len(b) == 0 {
+		return nil, nil //nolint:nilnil // that is NULL
+	}
+	return []byte(b), nil
+}
+
+func (b *nullBytes) Scan(value any) error {
+	switch value := value.(type) {
+	case nil:
+		*b = nil
+	case []byte:
+		*b = bytes.Clone(value)
+	default:
+		return fmt.Errorf("%T is no bytes", value)
+	}
+	return nil
+}
 
 type setupRow struct {
 	ID   int64 `gorm:"primaryKey;autoIncrement:false"`
@@ -112,9 +154,15 @@ func (s store) insertUser(ctx context.Context, u User) error {
 	if err := s.insertName(ctx, u.Login, "user", u.ID); err != nil {
 		return err
 	}
+	return s.insertUserRow(ctx, u)
+}
+
+// insertUserRow adds a user whose name is in the table of names already.
+func (s store) insertUserRow(ctx context.Context, u User) error {
 	return gorm.G[userRow](s.db.Conn(ctx)).Create(ctx, &userRow{
 		ID: u.ID, Login: u.Login, Name: u.Name, Email: u.Email, AvatarURL: u.AvatarURL,
-		SiteAdmin: u.SiteAdmin, Generation: 1, Created: database.Micros(u.Created),
+		SiteAdmin: u.SiteAdmin, Disabled: database.Micros(u.Disabled), Generation: 1, Created: database.Micros(u.Created),
+		EmailVerified: u.EmailVerified, ManagedBy: u.ManagedBy, DisabledBy: u.DisabledBy,
 	})
 }
 
@@ -125,13 +173,13 @@ func (s store) user(ctx context.Context, id string) (User, error) {
 
 // userGeneration returns a user with the generation that its sessions must have.
 func (s store) userGeneration(ctx context.Context, id string) (User, int64, error) {
-	row, err := gorm.G[userRow](s.db.Reader(ctx)).Where("id = ?", id).Take(ctx)
+	row, err := gorm.G[userRow](s.db.Reader(ctx)).Where("id = ? AND deleted = 0", id).Take(ctx)
 	return row.user(), row.Generation, missing(err, errNoUser())
 }
 
 func (s store) userByName(ctx context.Context, folded string) (User, error) {
 	row, err := gorm.G[userRow](s.db.Reader(ctx)).
-		Where("id = (SELECT owner FROM names WHERE folded = ? AND kind = 'user')", folded).Take(ctx)
+		Where("id = (SELECT owner FROM names WHERE folded = ? AND kind = 'user') AND deleted = 0", folded).Take(ctx)
 	return row.user(), missing(err, errNoUser())
 }
 
@@ -145,9 +193,10 @@ func (s store) countOtherSiteAdmins(ctx context.Context, userID string) (int64, 
 	return gorm.G[userRow](s.db.Reader(ctx)).Where("site_admin AND disabled = 0 AND id <> ?", userID).Count(ctx, "id")
 }
 
-func (s store) setDisabled(ctx context.Context, userID string, since int64) error {
-	_, err := gorm.G[userRow](s.db.Conn(ctx)).Where("id = ?", userID).Update(ctx, "disabled", since)
-	return err
+// setDisabled refuses a user's credentials since a time, on behalf of by, or accepts
+// them again with the zero time.
+func (s store) setDisabled(ctx context.Context, userID string, since time.Time, by string) error {
+	return s.db.Conn(ctx).Exec("UPDATE users SET disabled = ?, disabled_by = ? WHERE id = ?", database.Micros(since), by, userID).Error
 }
 
 func (s store) insertIdentity(ctx context.Context, userID string, i Identity, now time.Time) error {

@@ -66,22 +66,32 @@ type owner struct {
 	Email      string
 	AvatarURL  string
 	SiteAdmin  bool
+	ManagedBy  string
 	Disabled   int64
 	Generation int64
 	Now        int64 // by the clock that expiries are judged by
 }
 
-const ownerColumns = "u.id AS user_id, u.login, u.name, u.email, u.avatar_url, u.site_admin, u.disabled, u.generation"
+const ownerColumns = "u.id, u.login, u.name, u.email, u.avatar_url, u.site_admin, u.managed_by, u.disabled, u.generation"
 
-func (o owner) principal() Principal {
-	return Principal{UserID: o.UserID, Login: o.Login, Name: o.Name, Email: o.Email, AvatarURL: o.AvatarURL, SiteAdmin: o.SiteAdmin}
+// columns is where ownerColumns are scanned to.
+func (o *owner) columns() []any {
+	return []any{&o.UserID, &o.Login, &o.Name, &o.Email, &o.AvatarURL, &o.SiteAdmin, &o.ManagedBy, &o.Disabled, &o.Generation}
+}
+
+func (o *owner) principal() Principal {
+	return Principal{
+		UserID: o.UserID, Login: o.Login, Name: o.Name, Email: o.Email, AvatarURL: o.AvatarURL,
+		SiteAdmin: o.SiteAdmin, ManagedBy: o.ManagedBy,
+	}
 }
 
 type sessionOwner struct {
-	Owner             owner `gorm:"embedded"`
+	Owner             owner
 	SessionID         string
 	Connector         string
 	SessionGeneration int64
+	Created           int64
 	LastSeen          int64
 	Expires           int64
 	Ended             int64
@@ -98,9 +108,11 @@ func (s store) insertSession(ctx context.Context, v Session, userID string, hash
 func (s store) sessionByHash(ctx context.Context, hash []byte) (sessionOwner, bool, error) {
 	now, args := s.clockColumn()
 	var row sessionOwner
-	result := s.db.Reader(ctx).Raw("SELECT "+ownerColumns+`, s.id AS session_id, s.connector, s.generation AS session_generation,
-		s.last_seen, s.expires, s.ended, `+now+" FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.hash = ?", append(args, hash)...).Scan(&row)
-	return row, result.RowsAffected == 1, result.Error
+	found, err := s.db.QueryRow(ctx, "SELECT "+ownerColumns+", s.id, s.connector, s.generation, s.created, s.last_seen, s.expires, s.ended, "+now+
+		" FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.hash = ?", append(args, hash),
+		append(row.Owner.columns(), &row.SessionID, &row.Connector, &row.SessionGeneration, &row.Created,
+			&row.LastSeen, &row.Expires, &row.Ended, &row.Owner.Now)...)
+	return row, found, err
 }
 
 // touchSession moves the idle limit on, and reports whether the session still goes on.
@@ -140,6 +152,12 @@ func (s store) endSessions(ctx context.Context, userID string, now time.Time) er
 	return s.db.Conn(ctx).Exec("UPDATE sessions SET ended = ? WHERE user_id = ? AND ended = 0", database.Micros(now), userID).Error
 }
 
+// endSessionsOf ends the sessions of a user that began with a connector.
+func (s store) endSessionsOf(ctx context.Context, userID, connector string, now time.Time) (int64, error) {
+	result := s.db.Conn(ctx).Exec("UPDATE sessions SET ended = ? WHERE user_id = ? AND connector = ? AND ended = 0", database.Micros(now), userID, connector)
+	return result.RowsAffected, result.Error
+}
+
 // sweepSessions deletes up to limit sessions that nobody can use any more.
 func (s store) sweepSessions(ctx context.Context, now int64, limit int) (int64, error) {
 	result := s.db.Conn(ctx).Exec(`DELETE FROM sessions WHERE id IN
@@ -167,11 +185,9 @@ func (s store) insertToken(ctx context.Context, t Token, userID string, hash []b
 func (s store) tokenByHash(ctx context.Context, hash []byte) (tokenOwner, bool, error) {
 	now, args := s.clockColumn()
 	var row tokenOwner
-	o := &row.Owner
 	found, err := s.db.QueryRow(ctx, "SELECT "+ownerColumns+", t.id, t.description, t.expires, t.last_used, t.revoked, "+now+
 		" FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.hash = ?", append(args, hash),
-		&o.UserID, &o.Login, &o.Name, &o.Email, &o.AvatarURL, &o.SiteAdmin, &o.Disabled, &o.Generation,
-		&row.TokenID, &row.Description, &row.Expires, &row.LastUsed, &row.Revoked, &o.Now)
+		append(row.Owner.columns(), &row.TokenID, &row.Description, &row.Expires, &row.LastUsed, &row.Revoked, &row.Owner.Now)...)
 	return row, found, err
 }
 

@@ -2,6 +2,8 @@ package identity
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -11,17 +13,33 @@ import (
 )
 
 type organizationRow struct {
-	ID      string
-	Login   string
-	Name    string
-	Version int64
-	Created int64
+	ID          string
+	Login       string
+	Name        string
+	Version     int64
+	Created     int64
+	Key         string
+	Kind        string
+	Connector   string
+	BackingID   string
+	BackingPath string
+	SSO         bool
+	BreakGlass  string
+	Deleted     int64
+	Purged      int64
 }
+
+// organizationColumns are the columns of organizations AS o that make an Organization.
+const organizationColumns = "o.id, o.login, o.name, o.created, o.key, o.kind, o.connector, o.backing_id, o.backing_path, o.sso, o.break_glass"
 
 func (organizationRow) TableName() string { return "organizations" }
 
 func (r organizationRow) organization() Organization {
-	return Organization{ID: r.ID, Login: r.Login, Name: r.Name, Created: database.Time(r.Created)}
+	return Organization{
+		ID: r.ID, Login: r.Login, Name: r.Name, Created: database.Time(r.Created),
+		Key: r.Key, Kind: OrganizationKind(r.Kind), Connector: r.Connector, Backing: Group{ID: r.BackingID, Path: r.BackingPath},
+		SSO: r.SSO, BreakGlass: r.BreakGlass,
+	}
 }
 
 type memberRow struct {
@@ -29,6 +47,7 @@ type memberRow struct {
 	UserID         string
 	Role           string
 	Created        int64
+	Source         string
 }
 
 func (memberRow) TableName() string { return "members" }
@@ -39,19 +58,25 @@ func (s store) insertOrganization(ctx context.Context, o Organization) error {
 	}
 	return gorm.G[organizationRow](s.db.Conn(ctx)).Create(ctx, &organizationRow{
 		ID: o.ID, Login: o.Login, Name: o.Name, Version: 1, Created: database.Micros(o.Created),
+		Key: o.Key, Kind: string(o.Kind),
 	})
 }
 
 func (s store) organizationByName(ctx context.Context, folded string) (Organization, error) {
 	row, err := gorm.G[organizationRow](s.db.Reader(ctx)).
-		Where("id = (SELECT owner FROM names WHERE folded = ? AND kind = 'organization')", folded).Take(ctx)
+		Where("deleted = 0 AND id = (SELECT owner FROM names WHERE folded = ? AND kind = 'organization')", folded).Take(ctx)
+	return row.organization(), missing(err, errNoOrganization())
+}
+
+func (s store) organization(ctx context.Context, id string) (Organization, error) {
+	row, err := gorm.G[organizationRow](s.db.Reader(ctx)).Where("id = ? AND deleted = 0", id).Take(ctx)
 	return row.organization(), missing(err, errNoOrganization())
 }
 
 // lockOrganization returns an organization and keeps other changes of its members
 // waiting until the transaction of ctx is over.
 func (s store) lockOrganization(ctx context.Context, id string) (Organization, error) {
-	result := s.db.Conn(ctx).Exec("UPDATE organizations SET version = version + 1 WHERE id = ?", id)
+	result := s.db.Conn(ctx).Exec("UPDATE organizations SET version = version + 1 WHERE id = ? AND deleted = 0", id)
 	if result.Error != nil {
 		return Organization{}, result.Error
 	}
@@ -68,8 +93,8 @@ func (s store) memberships(ctx context.Context, userID string) ([]Membership, er
 		Role         string
 		Joined       int64
 	}
-	err := s.db.Reader(ctx).Raw(`SELECT o.id, o.login, o.name, o.created, m.role, m.created AS joined
-		FROM members m JOIN organizations o ON o.id = m.organization_id
+	err := s.db.Reader(ctx).Raw("SELECT "+organizationColumns+`, m.role, m.created AS joined
+		FROM members m JOIN organizations o ON o.id = m.organization_id AND o.deleted = 0
 		JOIN names n ON n.owner = o.id AND n.folded = lower(o.login)
 		WHERE m.user_id = ? ORDER BY n.folded`, userID).Scan(&rows).Error
 	out := make([]Membership, len(rows))
@@ -79,35 +104,66 @@ func (s store) memberships(ctx context.Context, userID string) ([]Membership, er
 	return out, err
 }
 
-func (s store) members(ctx context.Context, organizationID, after string, limit int) ([]Member, error) {
+// members returns members of an organization in the order of their folded logins,
+// those only whose login, name or address has text in it.
+func (s store) members(ctx context.Context, organizationID, text, after string, limit int) ([]Member, error) {
 	var rows []struct {
 		User   userRow `gorm:"embedded"`
 		Role   string
+		Source string
 		Joined int64
 	}
-	err := s.db.Reader(ctx).Raw(`SELECT u.id, u.login, u.name, u.email, u.avatar_url, u.site_admin, u.disabled, u.created,
-		m.role, m.created AS joined
+	pattern := like(text)
+	err := s.db.Reader(ctx).Raw(`SELECT u.*, m.role, m.source, m.created AS joined
 		FROM members m JOIN users u ON u.id = m.user_id
-		WHERE m.organization_id = ? AND m.user_id > ? ORDER BY m.user_id LIMIT ?`, organizationID, after, limit).Scan(&rows).Error
+		JOIN organizations o ON o.id = m.organization_id AND o.deleted = 0
+		WHERE m.organization_id = ? AND lower(u.login) > ?
+		AND (? = '' OR lower(u.login) LIKE ? ESCAPE '!' OR lower(u.name) LIKE ? ESCAPE '!' OR u.email LIKE ? ESCAPE '!')
+		ORDER BY lower(u.login) LIMIT ?`, organizationID, after, text, pattern, pattern, pattern, limit).Scan(&rows).Error
 	out := make([]Member, len(rows))
 	for i, row := range rows {
-		out[i] = Member{User: row.User.user(), Role: Role(row.Role), Created: database.Time(row.Joined)}
+		out[i] = Member{User: row.User.user(), Role: Role(row.Role), Created: database.Time(row.Joined), Source: row.Source}
 	}
 	return out, err
 }
 
-// rosters returns the roster of one organization, or of all of them for "". It is
-// one statement, so that it is of one moment.
+// like returns the pattern that finds text anywhere, in whatever case.
+func like(text string) string {
+	return "%" + strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(strings.ToLower(text)) + "%"
+}
+
+// rosters returns the roster of one organization, or of all of them for "", as they
+// are at one moment.
 func (s store) rosters(ctx context.Context, organizationID string) ([]Roster, error) {
+	var out []Roster
+	err := s.db.ReadTx(ctx, func(ctx context.Context) (err error) {
+		if out, err = s.roles(ctx, organizationID); err != nil || len(out) == 0 {
+			return err
+		}
+		return s.formerNames(ctx, organizationID, out)
+	})
+	return out, err
+}
+
+// oneOrAll restricts a query by the organization o.
+func oneOrAll(organizationID string) (string, []any) {
+	if organizationID == "" {
+		return "", nil
+	}
+	return " AND o.id = ?", []any{organizationID}
+}
+
+func (s store) roles(ctx context.Context, organizationID string) ([]Roster, error) {
 	var rows []struct {
 		Organization organizationRow `gorm:"embedded"`
 		UserID       string
 		Role         string
 	}
-	err := s.db.Reader(ctx).Raw(`SELECT o.id, o.login, o.name, o.created, coalesce(u.id, '') AS user_id, coalesce(m.role, '') AS role
+	condition, args := oneOrAll(organizationID)
+	err := s.db.Reader(ctx).Raw("SELECT "+organizationColumns+`, coalesce(u.id, '') AS user_id, coalesce(m.role, '') AS role
 		FROM organizations o LEFT JOIN members m ON m.organization_id = o.id
 		LEFT JOIN users u ON u.id = m.user_id AND u.disabled = 0
-		WHERE o.id = ? OR ? = '' ORDER BY o.id`, organizationID, organizationID).Scan(&rows).Error
+		WHERE o.deleted = 0`+condition+" ORDER BY o.id", args...).Scan(&rows).Error
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +177,26 @@ func (s store) rosters(ctx context.Context, organizationID string) ([]Roster, er
 		}
 	}
 	return out, nil
+}
+
+// formerNames fills in the former names of rosters, which are those of one
+// organization or of all.
+func (s store) formerNames(ctx context.Context, organizationID string, rosters []Roster) error {
+	var rows []nameRow
+	condition, args := oneOrAll(organizationID)
+	err := s.db.Reader(ctx).Raw(`SELECT n.owner, n.folded FROM organizations o JOIN names n ON n.owner = o.id
+		WHERE o.deleted = 0 AND n.kind = 'organization' AND n.folded <> lower(o.login)`+condition+" ORDER BY n.folded", args...).Scan(&rows).Error
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	former := make(map[string][]string)
+	for _, row := range rows {
+		former[row.Owner] = append(former[row.Owner], row.Folded)
+	}
+	for i := range rosters {
+		rosters[i].Former = former[rosters[i].Organization.ID]
+	}
+	return nil
 }
 
 func (s store) insertMember(ctx context.Context, organizationID, userID string, role Role, now time.Time) error {
@@ -161,4 +237,54 @@ func (s store) countOtherAdmins(ctx context.Context, organizationID, userID stri
 	err := s.db.Reader(ctx).Raw(`SELECT count(*) FROM members m JOIN users u ON u.id = m.user_id
 		WHERE m.organization_id = ? AND m.role = 'admin' AND m.user_id <> ? AND u.disabled = 0`, organizationID, userID).Scan(&n).Error
 	return n, err
+}
+
+// leave removes what hangs on a membership that has ended.
+func (s store) leave(ctx context.Context, organizationID, userID string) error {
+	err := s.db.Conn(ctx).Exec(`DELETE FROM team_members WHERE user_id = ?
+		AND team_id IN (SELECT id FROM teams WHERE organization_id = ?)`, userID, organizationID).Error
+	if err != nil {
+		return err
+	}
+	return s.db.Conn(ctx).Exec("DELETE FROM sso_sessions WHERE organization_id = ? AND user_id = ?", organizationID, userID).Error
+}
+
+// account is what decides whether somebody may become a member.
+type account struct {
+	ID            string
+	Login         string
+	Email         string
+	EmailVerified bool
+	ManagedBy     string
+	Disabled      int64
+}
+
+func (s store) account(ctx context.Context, userID string) (account, error) {
+	var rows []account
+	err := s.db.Reader(ctx).Raw("SELECT id, login, email, email_verified, managed_by, disabled FROM users WHERE id = ?", userID).Scan(&rows).Error
+	if err != nil {
+		return account{}, err
+	}
+	if len(rows) == 0 {
+		return account{}, errNoUser()
+	}
+	return rows[0], nil
+}
+
+// maxIn bounds the values that one statement lists.
+const maxIn = 500
+
+// usersByID returns the users there are of the given IDs.
+func (s store) usersByID(ctx context.Context, ids []string) (map[string]User, error) {
+	out := make(map[string]User, len(ids))
+	for chunk := range slices.Chunk(ids, maxIn) {
+		rows, err := gorm.G[userRow](s.db.Reader(ctx)).Where("id IN ?", chunk).Find(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			out[row.ID] = row.user()
+		}
+	}
+	return out, nil
 }

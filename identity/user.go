@@ -3,13 +3,11 @@ package identity
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/ipuka/ipuka/audit"
-	"github.com/ipuka/ipuka/internal/database"
 	"github.com/ipuka/ipuka/internal/errs"
 )
 
@@ -23,6 +21,10 @@ type User struct {
 	SiteAdmin bool      // may administer the installation
 	Disabled  time.Time // since when none of the user's credentials is accepted; zero while they are
 	Created   time.Time
+
+	EmailVerified bool   // somebody vouched for Email, or it was confirmed
+	ManagedBy     string // ID of the organization whose identity provider owns the account; "" for none
+	DisabledBy    string // "admin", "scim:ORGANIZATION", "connector:NAME" or "organization:ID", of a deleted one
 }
 
 // Principal returns u as a caller, for whoever has authenticated the user by other
@@ -30,7 +32,7 @@ type User struct {
 func (u User) Principal(connector string) Principal {
 	return Principal{
 		UserID: u.ID, Login: u.Login, Name: u.Name, Email: u.Email, AvatarURL: u.AvatarURL,
-		SiteAdmin: u.SiteAdmin, Connector: connector,
+		SiteAdmin: u.SiteAdmin, Connector: connector, ManagedBy: u.ManagedBy,
 	}
 }
 
@@ -65,8 +67,8 @@ func (d *Directory) CreateUser(ctx context.Context, actor Principal, n NewUser) 
 	if user.Name == "" {
 		user.Name = user.Login
 	}
-	if n.AvatarURL != "" && (!strings.HasPrefix(n.AvatarURL, "https://") || len(n.AvatarURL) > 2048) {
-		return User{}, errs.Errorf(errs.Invalid, "the picture's address must begin with https://")
+	if n.AvatarURL != "" && !validAvatar(n.AvatarURL) {
+		return User{}, errAvatar()
 	}
 	if n.Email != "" {
 		email, err := CanonicalEmail(n.Email)
@@ -179,14 +181,22 @@ func (d *Directory) Enable(ctx context.Context, actor Principal, userID string) 
 	return d.setDisabled(ctx, actor, userID, false)
 }
 
+// byAdmin is who has disabled a user where somebody here did.
+const byAdmin = "admin"
+
 func (d *Directory) setDisabled(ctx context.Context, actor Principal, userID string, disable bool) error {
 	return d.db.Tx(ctx, func(ctx context.Context) error {
 		if err := d.store.lockSite(ctx); err != nil {
 			return err
 		}
 		user, err := d.store.user(ctx, userID)
-		if err != nil || user.Disabled.IsZero() != disable {
+		if err != nil {
 			return err
+		}
+		// Whom a provider has disabled it could enable again: not after an administrator has
+		// said so too.
+		if disable && !user.Disabled.IsZero() && user.DisabledBy == byAdmin || !disable && user.Disabled.IsZero() {
+			return nil
 		}
 		now, err := d.store.clock(ctx)
 		if err != nil {
@@ -195,26 +205,39 @@ func (d *Directory) setDisabled(ctx context.Context, actor Principal, userID str
 		event := audit.Event{Name: "user-enabled", Object: "user:" + user.Login, Description: "Enabled user " + user.Login}
 		if disable {
 			event.Name, event.Description = "user-disabled", "Disabled user "+user.Login
-			others, err := d.store.countOtherSiteAdmins(ctx, userID)
-			if err != nil {
-				return err
-			}
-			if user.SiteAdmin && others == 0 {
-				return errs.Errorf(errs.Conflict, "%s is the last site administrator, appoint another one first", user.Login)
-			}
-			if err := d.store.endSessions(ctx, userID, now); err != nil {
-				return err
-			}
-			err = d.store.setDisabled(ctx, userID, database.Micros(now))
-			if err != nil {
-				return err
-			}
-		} else if err := d.store.setDisabled(ctx, userID, 0); err != nil {
+			err = d.disable(ctx, user, now)
+		} else {
+			err = d.store.setDisabled(ctx, userID, time.Time{}, "")
+		}
+		if err != nil {
 			return err
 		}
 		d.changed(ctx, "")
 		return d.record(ctx, audit.Site, actor.Did(event))
 	})
+}
+
+func (d *Directory) disable(ctx context.Context, user User, now time.Time) error {
+	if err := d.keepSiteAdmin(ctx, user); err != nil {
+		return err
+	}
+	if err := d.store.endSessions(ctx, user.ID, now); err != nil {
+		return err
+	}
+	return d.store.setDisabled(ctx, user.ID, now, byAdmin)
+}
+
+// keepSiteAdmin refuses to lose the last site administrator who can sign in. The site
+// must be locked.
+func (d *Directory) keepSiteAdmin(ctx context.Context, user User) error {
+	if !user.SiteAdmin {
+		return nil
+	}
+	others, err := d.store.countOtherSiteAdmins(ctx, user.ID)
+	if err == nil && others == 0 {
+		return errs.Errorf(errs.Conflict, "%s is the last site administrator, appoint another one first", user.Login)
+	}
+	return err
 }
 
 // facts makes the facts of an event from names and values, without the empty ones.
