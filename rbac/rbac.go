@@ -106,5 +106,9 @@ func (l Level) check() error {
 	return errs.Errorf(errs.Invalid, "a stack permission is 0 (none), 101 (read), 102 (write) or 103 (admin), not %d", int(l))
 }
 
-// Org is an organization.
-type Org struct{ ID, Login string }
+// Org is an organization. Key is the name that it was made with, by which the state
+// service knows it; SSO says that its members must have signed in through it.
+type Org struct {
+	ID, Login, Key string
+	SSO            bool
+}

@@ -30,6 +30,7 @@ type Snapshot struct {
 // organization is the rules of one organization.
 type organization struct {
 	Org
+	former  []string         // names that it had, in lower case
 	members map[string]roles // by user ID; without disabled users
 	level   Level            // the default permission
 	grants  shards[grantKey, grant]
@@ -138,7 +139,7 @@ func (s *Snapshot) Err() error {
 // Version returns the version of the rules. It never decreases.
 func (s *Snapshot) Version() int64 { return s.version }
 
-// Organization returns the organization with a name, in any case. Whether the caller
+// Organization returns the organization that has a name, or had it, in any case. Whether the caller
 // may know of it is for Decide to say.
 func (s *Snapshot) Organization(name string) (Org, bool) {
 	place, ok := s.byLogin[name]
@@ -160,6 +161,17 @@ func ascii(text string) bool {
 func (s *Snapshot) Organizations(userID string) []Org {
 	orgs, _ := s.byUser.find(hash(userID), userID)
 	return slices.Clone(orgs)
+}
+
+// All returns every organization, in no particular order: for site administrators.
+func (s *Snapshot) All() []Org {
+	all := make([]Org, 0, len(s.organizations))
+	for _, org := range s.organizations {
+		if org != nil {
+			all = append(all, org.Org)
+		}
+	}
+	return all
 }
 
 // rules are the rules as the database has them, and what a snapshot is made from.
@@ -207,7 +219,8 @@ func compile(p *policy, r rules) *Snapshot {
 
 func newOrganization(roster identity.Roster, defaults map[string]Level) *organization {
 	org := &organization{
-		Org:     Org{ID: roster.Organization.ID, Login: roster.Organization.Login},
+		Org:     Org{ID: roster.Organization.ID, Login: roster.Organization.Login, Key: roster.Organization.Key, SSO: roster.Organization.SSO},
+		former:  roster.Former,
 		members: make(map[string]roles, len(roster.Roles)),
 		level:   Read,
 	}
@@ -233,6 +246,9 @@ func (s *Snapshot) index() {
 	for place, org := range s.organizations {
 		if org != nil {
 			s.byLogin[org.Login], s.byFolded[strings.ToLower(org.Login)], s.byID[org.ID] = place, place, place
+			for _, name := range org.former { // names are unique over all time
+				s.byFolded[name] = place
+			}
 		}
 	}
 }
