@@ -13,27 +13,6 @@ import (
 // What administrators do about access. Each change is one transaction with its audit
 // event, and holds from the next request on.
 
-// updateOrganization changes the settings that the body names and leaves the others.
-func (g *Gate) updateOrganization(w http.ResponseWriter, c *call) error {
-	var body struct {
-		DefaultStackPermission *rbac.Level `json:"setDefaultStackPermission"`
-	}
-	if err := c.decodeBody(&body); err != nil {
-		return err
-	}
-	if body.DefaultStackPermission != nil {
-		if err := g.Engine.SetDefaultPermission(c.detached(), c.principal, c.object.Organization, *body.DefaultStackPermission); err != nil {
-			return err
-		}
-	}
-	level, err := g.Engine.DefaultPermission(c.Context(), c.object.Organization)
-	if err != nil {
-		return err
-	}
-	httpapi.WriteJSON(w, http.StatusOK, map[string]any{"id": c.log, "kind": "pulumi", "defaultStackPermission": int(level)})
-	return nil
-}
-
 // role reads the role of a member from the body. Clients name it, or send the ID of
 // the built-in role, which is its name here.
 func (c *call) role() (identity.Role, error) {

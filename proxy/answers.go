@@ -41,46 +41,22 @@ type organizationSummary struct {
 	Role      string `json:"role,omitempty"`
 }
 
-// currentUser is the CLI's login probe. It has no tokenInfo for a personal token:
-// the CLI would call its type unknown.
-func (g *Gate) currentUser(w http.ResponseWriter, c *call) error {
-	user, err := g.Directory.User(c.Context(), c.principal.UserID)
-	if err != nil {
-		return err
-	}
-	memberships, err := g.Directory.Organizations(c.Context(), user.ID)
-	if err != nil {
-		return err
-	}
-	organizations := make([]organizationSummary, 0, len(memberships))
-	for _, m := range memberships {
-		organizations = append(organizations, organizationSummary{Name: m.Organization.Name, Login: m.Organization.Login, Role: string(m.Role)})
-	}
-	httpapi.WriteJSON(w, http.StatusOK, struct {
-		ID string `json:"id"`
-		userInfo
-		Organizations []organizationSummary `json:"organizations"`
-		Identities    []string              `json:"identities"`
-		SiteAdmin     bool                  `json:"siteAdmin,omitzero"`
-	}{user.ID, userInfo{user.Name, user.Login, user.AvatarURL, user.Email}, organizations, []string{}, user.SiteAdmin})
-	return nil
-}
-
 // defaultOrganization is the organization that the CLI takes when a stack is named
-// without one: the first that the caller joined.
+// without one.
 func (g *Gate) defaultOrganization(w http.ResponseWriter, c *call) error {
-	memberships, err := g.Directory.Organizations(c.Context(), c.principal.UserID)
+	org, err := g.Directory.DefaultOrganization(c.Context(), c.principal.UserID)
 	if err != nil {
 		return err
-	}
-	if len(memberships) == 0 {
-		return errs.Errorf(errs.NotFound, "you are in no organization, ask an administrator to add you to one")
 	}
 	httpapi.WriteJSON(w, http.StatusOK, struct {
 		Login    string `json:"GitHubLogin"`
 		Messages []string
-	}{memberships[0].Organization.Login, []string{}})
+	}{org.Login, []string{}})
 	return nil
+}
+
+func (g *Gate) setDefaultOrganization(w http.ResponseWriter, c *call) error {
+	return noContent(w, g.Directory.SetDefaultOrganization(c.Context(), c.principal, c.org.ID))
 }
 
 // accessToken is a personal token in lists. Its value is never shown again.
@@ -187,6 +163,7 @@ type memberInfo struct {
 	KnownToPulumi bool      `json:"knownToPulumi"`
 	VirtualAdmin  bool      `json:"virtualAdmin"`
 	FGARole       roleInfo  `json:"fgaRole"`
+	Source        string    `json:"source,omitempty"` // ours: the connector that keeps the membership
 }
 
 type roleInfo struct {
@@ -197,7 +174,7 @@ type roleInfo struct {
 func memberInfoOf(m identity.Member) memberInfo {
 	return memberInfo{Role: string(m.Role), Created: m.Created, KnownToPulumi: true,
 		User:    userInfo{m.User.Name, m.User.Login, m.User.AvatarURL, m.User.Email},
-		FGARole: roleInfo{ID: string(m.Role), Name: string(m.Role)}}
+		FGARole: roleInfo{ID: string(m.Role), Name: string(m.Role)}, Source: m.Source}
 }
 
 // members lists the organization's members. Clients ask twice, for those known here

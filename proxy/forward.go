@@ -78,12 +78,13 @@ func (g *Gate) ask(c *call, a *answer, method, path string, parameters url.Value
 	return a.failed()
 }
 
-// path is the upstream path: the route's pattern with the validated names in it.
+// path is the upstream path: the route's pattern with the validated names in it, the
+// organization's by the one that the state service knows.
 func (c *call) path() string {
 	path := c.route.Pattern
 	for name, value := range c.names {
-		if name == "org" {
-			value = c.object.Organization
+		if name == "org" && c.org.Key != "" {
+			value = c.org.Key
 		}
 		path = strings.Replace(path, "{"+name+"}", value, 1)
 	}
@@ -139,6 +140,9 @@ func (c *call) decideRenamed(name string) error {
 	parts := strings.Split(name, "/")
 	if len(parts) != 3 {
 		return errs.Errorf(errs.Unavailable, "the state service names no stack that can be decided on")
+	}
+	if parts[0] == c.org.Key {
+		parts[0] = c.org.Login
 	}
 	err := c.need(c.route.Permission, rbac.Object{Organization: parts[0], Project: parts[1], Stack: parts[2]})
 	if err != nil {

@@ -22,9 +22,14 @@ import (
 
 	"github.com/ipuka/ipuka/audit"
 	"github.com/ipuka/ipuka/identity"
+	"github.com/ipuka/ipuka/identity/email"
+	"github.com/ipuka/ipuka/identity/saml"
+	"github.com/ipuka/ipuka/identity/scim"
 	"github.com/ipuka/ipuka/internal/assertion"
 	"github.com/ipuka/ipuka/internal/errs"
 	"github.com/ipuka/ipuka/internal/httpapi"
+	"github.com/ipuka/ipuka/internal/mail"
+	"github.com/ipuka/ipuka/internal/sealed"
 	"github.com/ipuka/ipuka/rbac"
 )
 
@@ -39,27 +44,43 @@ type Config struct {
 	// Key is 32 random bytes that seal update tokens and cursors. Replicas share it.
 	Key []byte
 	Log *slog.Logger
+
+	// Email mails invites and knows about second factors.
+	Email Email
+	// Connectors are the other ways to sign in.
+	Connectors identity.Connectors
+	// SAML and SCIM are set up by organizations; nil where there is none.
+	SAML *saml.Provider
+	SCIM *scim.Handler
+	Mail *mail.Outbox
+	// ConsoleURL is where browsers find the console, without a trailing slash.
+	ConsoleURL string
+	// OpenOrganizations lets everybody make organizations, not just site administrators.
+	OpenOrganizations bool
+}
+
+// Email is the part of *email.Connector that the gate needs.
+type Email interface {
+	Factors(ctx context.Context, userID string) (email.Factors, error)
+	SendInvite(ctx context.Context, invite identity.Invite, secret string) error
 }
 
 // Gate is the handler of everything below /api/. It is safe for concurrent use.
 type Gate struct {
 	Config
 	mux     *http.ServeMux
-	updates *sealer
-	cursors *sealer
+	updates *sealed.Box
+	cursors *sealed.Box
 }
 
 // New returns a gate. It fails when a route of the table is incomplete.
 func New(config Config) (*Gate, error) {
-	if len(config.Key) != 32 {
-		return nil, fmt.Errorf("the gate's key has %d bytes, not 32", len(config.Key))
-	}
 	g := &Gate{Config: config, mux: http.NewServeMux()}
 	var err error
-	if g.updates, err = newSealer(config.Key, "update tokens"); err != nil {
+	if g.updates, err = sealed.New(config.Key, "gate update tokens"); err != nil {
 		return nil, err
 	}
-	if g.cursors, err = newSealer(config.Key, "cursors"); err != nil {
+	if g.cursors, err = sealed.New(config.Key, "gate cursors"); err != nil {
 		return nil, err
 	}
 	for _, route := range routes() {
@@ -110,7 +131,8 @@ type call struct {
 	names     map[string]string // the validated values of the pattern's wildcards
 	query     url.Values
 	object    rbac.Object
-	log       string // the audit log of the call: the organization's, or the site's
+	org       rbac.Org // of the object, as far as there is one
+	log       string   // the audit log of the call: the organization's, or the site's
 	principal identity.Principal
 	console   bool // the caller is signed in at the console, which asks in this process
 	snapshot  *rbac.Snapshot
@@ -165,7 +187,7 @@ func (g *Gate) match(r *http.Request, route *Route) (*call, error) {
 			c.object.Project, c.object.Stack = c.names["project"], stack
 		}
 		if org, known := c.snapshot.Organization(name); known {
-			c.object.Organization, c.log = org.Login, org.ID
+			c.org, c.object.Organization, c.log = org, org.Login, org.ID
 		}
 	}
 	var err error
@@ -250,13 +272,44 @@ func (g *Gate) authorize(c *call) error {
 	switch c.route.Permission {
 	case self:
 		return nil
+	case site:
+		if !c.principal.SiteAdmin {
+			return refusal(errs.Forbidden, "not_site_admin", "this is for the site administrators, ask one of them")
+		}
+		c.rule = "site administrator"
+		return nil
 	case lease:
 		return g.authorizeLease(c)
 	}
-	if err := c.need(c.route.Permission, c.object); err != nil || c.route.Decide == nil {
+	err := c.need(c.route.Permission, c.object)
+	if !errors.Is(err, errs.NotFound) {
+		if err := g.requireSSO(c, c.org); err != nil {
+			return err
+		}
+	}
+	if err != nil || c.route.Decide == nil {
 		return err
 	}
 	return c.route.Decide(c)
+}
+
+// requireSSO refuses members of an organization with single sign-on who have not
+// signed in through it lately. The 401 has the CLI print where to do so. It is asked
+// of those only who may know of the organization; a running update goes on.
+func (g *Gate) requireSSO(c *call, org rbac.Org) error {
+	if !org.SSO {
+		return nil
+	}
+	state, err := g.Directory.SSO(c.Context(), org.ID, c.principal.UserID)
+	if err != nil || state == identity.SSOAlive {
+		return err
+	}
+	reason, text := "saml_reauth_required", "your single sign-on for organization "+org.Login+" has run out, sign in again"
+	if state == identity.SSONever {
+		reason, text = "saml_login_required", "organization "+org.Login+" asks its members to sign in through its single sign-on"
+	}
+	return httpapi.Problems(refusal(errs.Unauthenticated, reason, text),
+		httpapi.Problem{Resource: "organization", Attribute: org.Login, ErrorType: reason})
 }
 
 // authorizeLease lets a running update go on: its token stands for the rights that

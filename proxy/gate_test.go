@@ -17,10 +17,16 @@ import (
 
 	"github.com/ipuka/ipuka/audit"
 	"github.com/ipuka/ipuka/identity"
+	"github.com/ipuka/ipuka/identity/email"
+	"github.com/ipuka/ipuka/identity/saml"
+	"github.com/ipuka/ipuka/identity/scim"
 	"github.com/ipuka/ipuka/internal/assertion"
 	"github.com/ipuka/ipuka/internal/database"
 	"github.com/ipuka/ipuka/internal/database/databasetest"
+	"github.com/ipuka/ipuka/internal/errs"
 	"github.com/ipuka/ipuka/internal/httpapi"
+	"github.com/ipuka/ipuka/internal/mail"
+	"github.com/ipuka/ipuka/internal/sealed"
 	"github.com/ipuka/ipuka/proxy"
 	"github.com/ipuka/ipuka/rbac"
 )
@@ -76,7 +82,7 @@ func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	ctx := t.Context()
 	f := &fixture{t: t, upstream: &upstream{}, orgs: map[string]identity.Organization{}, users: map[string]identity.User{}, tokens: map[string]string{}}
-	f.db = databasetest.SQLite(t, audit.Migrations, identity.Migrations, rbac.Migrations)
+	f.db = databasetest.SQLite(t, audit.Migrations, identity.Migrations, mail.Migrations, email.Migrations, saml.Migrations, scim.Migrations, rbac.Migrations)
 	f.auditDB = databasetest.SQLite(t, audit.Migrations)
 	var err error
 	f.audit, err = audit.Open(audit.Config{DB: f.auditDB})
@@ -124,10 +130,31 @@ func (f *fixture) gateOver(upstream http.Handler) http.Handler {
 	public, private, err := ed25519.GenerateKey(nil)
 	f.check(err)
 	f.verifier = assertion.NewVerifier(public, "state")
+	const console = "http://localhost:3000"
+	box, err := sealed.New(bytes.Repeat([]byte{8}, sealed.KeySize), "test")
+	f.check(err)
+	outbox, err := mail.Open(mail.Config{DB: f.db, Box: box})
+	f.check(err)
+	mailer, err := email.New(email.Config{DB: f.db, Directory: f.dir, Audit: f.domainAudit, Mail: outbox, Box: box, ConsoleURL: console, PasswordLogin: true})
+	f.check(err)
+	sso, err := saml.Open(saml.Config{DB: f.db, Directory: f.dir, Audit: f.domainAudit, Box: box, ConsoleURL: console, Client: http.DefaultClient})
+	f.check(err)
+	provisioning, err := scim.New(scim.Config{DB: f.db, Directory: f.dir, Audit: f.domainAudit, BaseURL: console})
+	f.check(err)
 	gate, err := proxy.New(proxy.Config{Directory: f.dir, Engine: f.engine, Audit: f.audit, Upstream: upstream,
-		Signer: assertion.NewSigner(private, "state"), Key: bytes.Repeat([]byte{7}, 32), Log: slog.New(slog.DiscardHandler)})
+		Signer: assertion.NewSigner(private, "state"), Key: bytes.Repeat([]byte{7}, 32), Log: slog.New(slog.DiscardHandler),
+		Email: mailer, Connectors: noConnectors{}, SAML: sso, SCIM: provisioning, Mail: outbox, ConsoleURL: console})
 	f.check(err)
 	return &httpapi.Server{Log: slog.New(slog.DiscardHandler), Handler: gate}
+}
+
+// noConnectors is an installation in which people sign in by password only.
+type noConnectors struct{}
+
+func (noConnectors) Site() []identity.Connector { return nil }
+
+func (noConnectors) Find(context.Context, string) (identity.Connector, error) {
+	return nil, errs.Errorf(errs.NotFound, "there is no such connector")
 }
 
 // restore gives wendy and rita what newFixture says.
@@ -446,7 +473,7 @@ func TestNothingHappensWithoutTheDatabase(t *testing.T) {
 	f := newFixture(t)
 	f.check(f.db.Close())
 	for _, route := range proxy.Routes() {
-		path := strings.NewReplacer("{org}", "acme", "{project}", "web", "{stack}", "prod", "{version}", "3", "{update}", updateID, "{token}", "t", "{user}", "mo").Replace(route.Pattern)
+		path := strings.NewReplacer("{org}", "acme", "{project}", "web", "{stack}", "prod", "{version}", "3", "{update}", updateID, "{token}", "t", "{user}", "mo", "{team}", "t", "{invite}", "i", "{group}", "g", "{id}", "i").Replace(route.Pattern)
 		got := f.do(request{method: route.Method, path: path, who: "alice", body: `{}`})
 		leaseRoute := strings.Contains(route.Pattern, "{update}/") && got.StatusCode == 403
 		if got.StatusCode != 503 && !leaseRoute && route.Name != "Capabilities" && route.Name != "Version" {

@@ -1,10 +1,10 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -25,7 +25,7 @@ func (g *Gate) listStacks(w http.ResponseWriter, c *call) error {
 	}
 	var at listCursor
 	if token := c.query.Get("continuationToken"); token != "" {
-		if err := g.cursors.open(token, &at); err != nil || at.User != c.principal.UserID || at.Filter != c.listFilter() {
+		if err := g.cursors.OpenText(token, &at); err != nil || at.User != c.principal.UserID || at.Filter != c.listFilter() {
 			return errs.Errorf(errs.Invalid, "the continuationToken does not belong to this list")
 		}
 	}
@@ -38,17 +38,17 @@ func (g *Gate) listStacks(w http.ResponseWriter, c *call) error {
 		ContinuationToken *string          `json:"continuationToken"` // null at the end; "" would make the CLI loop
 	}{Stacks: found}
 	if next != nil {
-		sealed, err := g.cursors.seal(next)
+		text, err := g.cursors.SealText(next)
 		if err != nil {
 			return err
 		}
-		answer.ContinuationToken = &sealed
+		answer.ContinuationToken = &text
 	}
 	httpapi.WriteJSON(w, http.StatusOK, answer)
 	return nil
 }
 
-// listCursor is where a list goes on: in which organization, from which page of the
+// listCursor is where a list goes on: in which organization, by its ID, from which page of the
 // state service's, behind how many of its stacks. It is sealed, and good for the
 // same caller and filter only.
 type listCursor struct {
@@ -74,19 +74,23 @@ func (c *call) listFilter() string {
 func (g *Gate) visibleStacks(c *call, at listCursor, limit int) ([]jsontext.Value, *listCursor, error) {
 	found := []jsontext.Value{}
 	started := at.Organization == ""
+	wanted, known := c.snapshot.Organization(c.query.Get("organization"))
+	only := c.query.Get("organization") != ""
 	for _, org := range c.snapshot.Organizations(c.principal.UserID) {
-		if wanted := c.query.Get("organization"); wanted != "" && !strings.EqualFold(wanted, org.Login) {
+		if only && (!known || org.ID != wanted.ID) || !started && org.ID != at.Organization {
 			continue
 		}
-		if !started && org.Login != at.Organization {
-			continue
+		if err := g.requireSSO(c, org); errors.Is(err, errs.Unauthenticated) && !only {
+			continue // the other organizations' stacks can be listed nevertheless
+		} else if err != nil {
+			return nil, nil, err
 		}
 		if started {
 			at.Token, at.Skip = "", 0
 		}
 		started = true
 		for {
-			page, err := g.stackPage(c, org.Login, at.Token)
+			page, err := g.stackPage(c, org, at.Token)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -95,7 +99,7 @@ func (g *Gate) visibleStacks(c *call, at listCursor, limit int) ([]jsontext.Valu
 					continue
 				}
 				if len(found) == limit {
-					return found, &listCursor{User: c.principal.UserID, Filter: c.listFilter(), Organization: org.Login, Token: at.Token, Skip: i}, nil
+					return found, &listCursor{User: c.principal.UserID, Filter: c.listFilter(), Organization: org.ID, Token: at.Token, Skip: i}, nil
 				}
 				found = append(found, stack.raw)
 			}
@@ -142,9 +146,10 @@ func (s *listedStack) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 	return nil
 }
 
-// stackPage asks the state service for one page of one organization's stacks.
-func (g *Gate) stackPage(c *call, organization, token string) (stackPage, error) {
-	parameters := url.Values{"organization": {organization}, "maxResults": {strconv.Itoa(500)}}
+// stackPage asks the state service for one page of one organization's stacks, and
+// gives the organization its present name.
+func (g *Gate) stackPage(c *call, org rbac.Org, token string) (stackPage, error) {
+	parameters := url.Values{"organization": {org.Key}, "maxResults": {strconv.Itoa(500)}}
 	for _, name := range []string{"project", "tagName", "tagValue"} {
 		if value := c.query.Get(name); value != "" {
 			parameters.Set(name, value)
@@ -161,7 +166,30 @@ func (g *Gate) stackPage(c *call, organization, token string) (stackPage, error)
 	if err := json.Unmarshal(a.held.Bytes(), &page); err != nil {
 		return stackPage{}, errs.Wrap(errs.Unavailable, err, "the state service's list cannot be read, try again")
 	}
+	for i := range page.Stacks {
+		if err := page.Stacks[i].rename(org); err != nil {
+			return stackPage{}, err
+		}
+	}
 	return page, nil
+}
+
+// rename gives a stack of an organization that was renamed the present name of it.
+func (s *listedStack) rename(org rbac.Org) error {
+	if org.Key == org.Login || s.Organization != org.Key {
+		return nil
+	}
+	var body map[string]jsontext.Value
+	if err := json.Unmarshal(s.raw, &body); err != nil {
+		return err
+	}
+	name, err := json.Marshal(org.Login)
+	if err != nil {
+		return err
+	}
+	body["orgName"], s.Organization = name, org.Login
+	s.raw, err = json.Marshal(body)
+	return err
 }
 
 // projectExists is true for a project in which the caller may see a stack.

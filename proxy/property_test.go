@@ -19,7 +19,7 @@ import (
 var (
 	readPermissions  = []string{"stack:read", "stack_access:read", "stack:list", "stack:export", "stack:encrypt", "stack:decrypt"}
 	writePermissions = append(slices.Clone(readPermissions), "stack:write", "stack:import", "stack:cancel_update", "stack_tags:update")
-	memberOnly       = []string{"organization:member", "stack:create", "org_member:read", "policy_pack:read", "policy_groups:read"}
+	memberOnly       = []string{"team:list", "organization:member", "stack:create", "org_member:read", "policy_pack:read", "policy_groups:read"}
 )
 
 // allowed says what the fixture's people may do with acme and acme/web/prod.
@@ -52,7 +52,10 @@ func TestNothingReachesTheStateServiceUnlessEveryStepAgreed(t *testing.T) {
 		stack := rapid.SampledFrom([]string{"prod", "dev"}).Draw(rt, "stack")
 		update := rapid.SampledFrom([]string{updateID, "6be776c9-0000-4000-8000-000000000002"}).Draw(rt, "update")
 		body := rapid.SampledFrom([]string{`{}`, `{"options":{"dryRun":true}}`, `{"stackName":"dev"}`, `{"newName":"x"}`, `{"token":"x"}`, `{`, ``}).Draw(rt, "body")
-		path := strings.NewReplacer("{org}", "acme", "{project}", "web", "{stack}", stack, "{version}", "3", "{update}", update, "{token}", "t", "{user}", "nobody").Replace(route.Pattern)
+		path := strings.NewReplacer("{org}", "acme", "{project}", "web", "{stack}", stack, "{version}", "3", "{update}", update, "{token}", "t", "{user}", "nobody", "{team}", "t", "{invite}", "i", "{group}", "g", "{id}", "i").Replace(route.Pattern)
+		if who == "alice" && (route.Name == "DeleteOrganization" || route.Name == "RenameOrganization") {
+			rt.Skip("nothing would be as it was")
+		}
 
 		calls, inAcme, inSite := len(f.upstream.calls), f.newest(acme), f.newest(audit.Site)
 		got := f.do(request{method: route.Method, path: path, who: who, body: body})
@@ -69,6 +72,8 @@ func TestNothingReachesTheStateServiceUnlessEveryStepAgreed(t *testing.T) {
 			may = true
 		case "self":
 			may = f.tokens[who] != ""
+		case "site":
+			may = who == "alice"
 		case "lease":
 			may = who == "update-token "+sealed && stack == "prod" && update == updateID
 		}

@@ -31,7 +31,7 @@ func (g *Gate) sealReply(c *call, a *answer) error {
 		Lease: lease.Token, Update: c.names["update"], Expires: expires.Add(envelopeGrace),
 		UserID: c.principal.UserID, Login: c.principal.Login, Name: c.principal.Name,
 		TokenID: c.principal.TokenID, TokenName: c.principal.TokenName,
-		Organization: c.object.Organization, Project: c.object.Project, Stack: c.object.Stack,
+		Organization: c.org.ID, Project: c.object.Project, Stack: c.object.Stack,
 	})
 	if err != nil {
 		return fmt.Errorf("sealing the update token: %w", err)
@@ -39,6 +39,24 @@ func (g *Gate) sealReply(c *call, a *answer) error {
 	if body["token"], err = json.Marshal(sealed); err != nil {
 		return err
 	}
+	return a.replace(body)
+}
+
+// nameOrganization says the organization's present name to a client, where the state
+// service knows it by the one that it was made with.
+func (g *Gate) nameOrganization(c *call, a *answer) error {
+	if c.org.Key == c.org.Login {
+		return nil
+	}
+	var body map[string]jsontext.Value
+	if err := json.Unmarshal(a.held.Bytes(), &body); err != nil {
+		return errs.Wrap(errs.Unavailable, err, "the state service's answer cannot be read, try again")
+	}
+	name, err := json.Marshal(c.org.Login)
+	if err != nil {
+		return err
+	}
+	body["orgName"] = name
 	return a.replace(body)
 }
 

@@ -11,6 +11,7 @@ import (
 const (
 	anyone rbac.Permission = "anyone" // no credential is looked at
 	self   rbac.Permission = "self"   // any signed-in caller, about themselves
+	site   rbac.Permission = "site"   // a site administrator
 	lease  rbac.Permission = "lease"  // the holder of the update's sealed token
 )
 
@@ -61,8 +62,64 @@ func routes() []Route {
 		{Method: "GET", Pattern: "/api/user/tokens", Name: "ListPersonalTokens", Permission: self, Answer: (*Gate).listTokens, Query: []string{"filter", "continuationToken", "maxResults"}},
 		{Method: "POST", Pattern: "/api/user/tokens", Name: "CreatePersonalToken", Permission: self, Answer: (*Gate).createToken, Limit: httpapi.Small},
 		{Method: "DELETE", Pattern: "/api/user/tokens/{token}", Name: "DeletePersonalToken", Permission: self, Answer: (*Gate).deleteToken},
+		{Method: "POST", Pattern: "/api/user/organizations/{org}/default", Name: "UpdateDefaultOrganization", Permission: rbac.Membership, Answer: (*Gate).setDefaultOrganization},
+		{Method: "DELETE", Pattern: "/api/user/vcs", Name: "DeleteIdentityProvider", Permission: self, Answer: (*Gate).unlinkIdentity, Query: []string{"identity"}},
+		{Method: "GET", Pattern: "/api/user/pending-invites", Name: "ListUserOrgInvites", Permission: self, Answer: (*Gate).pendingInvites},
+		{Method: "GET", Pattern: "/api/user/verified-email", Name: "GetUserHasVerifiedEmail", Permission: self, Answer: (*Gate).verifiedEmail},
+		{Method: "GET", Pattern: "/api/user/vcs/organizations", Name: "ListIdentityProviderOrganizations", Permission: self, Answer: (*Gate).externalOrganizations},
+		{Method: "GET", Pattern: "/api/user/github/{group}/teams", Name: "ListGitHubOrganizationTeams", Permission: self, Answer: (*Gate).gitHubTeams},
+		{Method: "GET", Pattern: "/api/user/gitlab-app/organizations", Name: "GetGroupsForGitLabApp", Permission: self, Answer: (*Gate).gitLabGroups},
 
 		// Organizations.
+		{Method: "POST", Pattern: "/api/orgs", Name: "CreateOrganization", Permission: self, Answer: (*Gate).createOrganization, Limit: httpapi.Small},
+		{Method: "GET", Pattern: org + "/metadata", Name: "GetOrganizationMetadata", Permission: rbac.Membership, Answer: (*Gate).metadata},
+		{Method: "DELETE", Pattern: org, Name: "DeleteOrganization", Permission: "organization:delete", Answer: (*Gate).deleteOrganization},
+		{Method: "POST", Pattern: org + "/rename", Name: "RenameOrganization", Permission: "organization:rename", Answer: (*Gate).renameOrganization, Limit: httpapi.Small},
+		{Method: "PUT", Pattern: org + "/backing", Name: "BackOrganization", Permission: "organization:change_backend", Answer: (*Gate).backOrganization, Limit: httpapi.Small},
+		{Method: "GET", Pattern: org + "/members/{user}/teams", Name: "GetOrganizationMemberTeams", Permission: "org_member:read", Answer: (*Gate).memberTeams},
+		{Method: "GET", Pattern: org + "/sign-ins", Name: "ListRefusedSignIns", Permission: "saml:read", Answer: (*Gate).organizationSignIns, Query: []string{"continuationToken", "maxResults"}},
+
+		// Single sign-on and provisioning.
+		{Method: "GET", Pattern: org + "/saml", Name: "GetSAMLOrganization", Permission: "saml:read", Answer: (*Gate).samlSettings},
+		{Method: "PATCH", Pattern: org + "/saml", Name: "UpdateSAMLOrganization", Permission: "saml:update", Answer: (*Gate).updateSAML, Limit: httpapi.Medium},
+		{Method: "DELETE", Pattern: org + "/saml", Name: "DeleteSAMLOrganization", Permission: "saml:update", Answer: (*Gate).removeSAML},
+		{Method: "GET", Pattern: org + "/saml/health", Name: "ProbeSAMLOrganization", Permission: "saml:read", Answer: (*Gate).probeSAML},
+		{Method: "GET", Pattern: org + "/saml/admins", Name: "ListSAMLOrganizationAdmins", Permission: "saml:read", Answer: (*Gate).samlAdmins},
+		{Method: "POST", Pattern: org + "/saml/admins/{user}", Name: "UpdateSAMLOrganizationAdmins", Permission: "saml:update", Answer: (*Gate).setSAMLAdmin},
+		{Method: "GET", Pattern: org + "/scim", Name: "GetSCIMToken", Permission: "scim:read", Answer: (*Gate).scimToken},
+		{Method: "POST", Pattern: org + "/scim", Name: "CreateSCIMToken", Permission: "scim:update", Answer: (*Gate).createSCIMToken},
+		{Method: "DELETE", Pattern: org + "/scim", Name: "DeleteSCIMToken", Permission: "scim:delete", Answer: (*Gate).deleteSCIMToken},
+
+		// Invites. Whoever has one is no member yet.
+		{Method: "GET", Pattern: org + "/invites", Name: "ListOrgInvites", Permission: "invites:read", Answer: (*Gate).invites, Query: []string{"continuationToken"}},
+		{Method: "POST", Pattern: org + "/invites/batch", Name: "BatchCreateOrgInviteEmail", Permission: "invites:create", Answer: (*Gate).inviteBatch, Limit: httpapi.Small},
+		{Method: "POST", Pattern: org + "/invites/link", Name: "CreateOrgInviteLink", Permission: "invites:create", Answer: (*Gate).inviteLink, Limit: httpapi.Small},
+		{Method: "GET", Pattern: org + "/invites/{invite}", Name: "GetOrgInvite", Permission: self, Answer: (*Gate).inviteOf},
+		{Method: "PATCH", Pattern: org + "/invites/{invite}", Name: "AcceptOrgInvite", Permission: self, Answer: (*Gate).acceptInvite, Limit: httpapi.Small},
+		{Method: "DELETE", Pattern: org + "/invites/{invite}", Name: "CancelOrgInvite", Permission: "invites:create", Answer: (*Gate).cancelInvite},
+		{Method: "POST", Pattern: org + "/invites/{invite}/resend", Name: "ResendOrgInvite", Permission: "invites:create", Answer: (*Gate).resendInvite},
+		{Method: "POST", Pattern: org + "/invites/{invite}/approve", Name: "ApproveOrgInvite", Permission: "org_member:add", Answer: (*Gate).approveInvite},
+
+		// Teams and who is in them. A team's own administrators may update it.
+		{Method: "GET", Pattern: org + "/teams", Name: "ListTeams", Permission: "team:list", Answer: (*Gate).teams},
+		{Method: "POST", Pattern: org + "/teams/pulumi", Name: "CreatePulumiTeam", Permission: "team:create", Answer: (*Gate).createTeam, Limit: httpapi.Small},
+		{Method: "GET", Pattern: org + "/teams/{team}", Name: "GetTeam", Permission: "team:list", Answer: (*Gate).team},
+		{Method: "PATCH", Pattern: org + "/teams/{team}", Name: "UpdateTeam", Permission: "team:list", Answer: (*Gate).updateTeam, Limit: httpapi.Small},
+		{Method: "DELETE", Pattern: org + "/teams/{team}", Name: "DeleteTeam", Permission: "team:delete", Answer: (*Gate).deleteTeam},
+
+		// The installation.
+		{Method: "GET", Pattern: "/api/site/users", Name: "ListSiteUsers", Permission: site, Answer: (*Gate).siteUsers, Query: []string{"query", "continuationToken", "maxResults"}},
+		{Method: "PATCH", Pattern: "/api/site/users/{user}", Name: "UpdateSiteUser", Permission: site, Answer: (*Gate).updateSiteUser, Limit: httpapi.Small},
+		{Method: "DELETE", Pattern: "/api/site/users/{user}", Name: "DeleteSiteUser", Permission: site, Answer: (*Gate).deleteSiteUser},
+		{Method: "GET", Pattern: "/api/site/organizations", Name: "ListSiteOrganizations", Permission: site, Answer: (*Gate).siteOrganizations, Query: []string{"query", "deleted", "continuationToken", "maxResults"}},
+		{Method: "POST", Pattern: "/api/site/organizations/{id}/restore", Name: "RestoreOrganization", Permission: site, Answer: (*Gate).restoreOrganization},
+		{Method: "POST", Pattern: "/api/site/organizations/{id}/purge", Name: "PurgeOrganization", Permission: site, Answer: (*Gate).purgeOrganization},
+		{Method: "GET", Pattern: "/api/site/connectors", Name: "ListConnectors", Permission: site, Answer: (*Gate).siteConnectors},
+		{Method: "GET", Pattern: "/api/site/sign-ins", Name: "ListSiteRefusedSignIns", Permission: site, Answer: (*Gate).siteSignIns, Query: []string{"continuationToken", "maxResults"}},
+		{Method: "GET", Pattern: "/api/site/mail", Name: "ListMail", Permission: site, Answer: (*Gate).siteMail, Query: []string{"continuationToken", "maxResults"}},
+		{Method: "DELETE", Pattern: "/api/site/mail/{id}", Name: "RemoveMail", Permission: site, Answer: (*Gate).removeMail},
+
+		// Organizations, what the main job needs.
 		{Method: "GET", Pattern: org, Name: "GetOrganization", Permission: rbac.Membership, Answer: (*Gate).organization},
 		{Method: "GET", Pattern: org + "/members", Name: "ListOrganizationMembers", Permission: "org_member:read", Answer: (*Gate).members, Query: []string{"type", "continuationToken"}},
 		{Method: "PATCH", Pattern: org, Name: "UpdateOrganizationSettings", Permission: "organization:update", Answer: (*Gate).updateOrganization, Limit: httpapi.Small},
@@ -81,7 +138,7 @@ func routes() []Route {
 		// Stacks.
 		{Method: "HEAD", Pattern: project, Name: "ProjectExists", Permission: rbac.Membership, Answer: (*Gate).projectExists},
 		{Method: "POST", Pattern: project, Name: "CreateStack", Permission: "stack:create", Event: "stack-created", Says: "Created stack", Limit: httpapi.Large, Decide: decideCreateStack, Reply: (*Gate).stackCreated},
-		{Method: "GET", Pattern: stack, Name: "GetStack", Permission: "stack:read"},
+		{Method: "GET", Pattern: stack, Name: "GetStack", Permission: "stack:read", Reply: (*Gate).nameOrganization},
 		{Method: "DELETE", Pattern: stack, Name: "DeleteStack", Permission: "stack:delete", Event: "stack-deleted", Says: "Deleted stack", Query: []string{"force"}, Reply: (*Gate).stackDeleted},
 		{Method: "POST", Pattern: stack + "/rename", Name: "RenameStack", Permission: "stack:rename", Event: "stack-renamed", Says: "Renamed stack", Limit: httpapi.Small, Decide: decideRename, Reply: (*Gate).stackRenamed},
 		{Method: "PATCH", Pattern: stack + "/tags", Name: "UpdateStackTags", Permission: "stack_tags:update", Event: "stack-tags-updated", Says: "Changed the tags of stack", Limit: httpapi.Small},

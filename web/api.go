@@ -121,5 +121,26 @@ func (w *answer) err() error {
 	if json.Unmarshal(w.body.Bytes(), &body, lenient) != nil || body.Message == "" {
 		body.Message = http.StatusText(w.status)
 	}
-	return errs.Errorf(httpapi.KindOf(w.status), "%s", body.Message)
+	err := errs.Errorf(httpapi.KindOf(w.status), "%s", body.Message)
+	for _, problem := range body.Errors {
+		if w.status == http.StatusUnauthorized && validName(problem.Attribute) &&
+			(problem.ErrorType == "saml_reauth_required" || problem.ErrorType == "saml_login_required") {
+			return &needsSSO{err, problem.Attribute}
+		}
+	}
+	return err
+}
+
+// needsSSO is the API's refusal of somebody who has not signed in through an
+// organization's single sign-on lately.
+type needsSSO struct {
+	error
+	organization string
+}
+
+func (e *needsSSO) Unwrap() error { return e.error }
+
+// path is where to do so, on the way to another page.
+func (e *needsSSO) path(to string) string {
+	return withReturn(stackName{Organization: "signin", Project: "sso", Stack: e.organization}.Path("reauth"), to)
 }

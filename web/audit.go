@@ -64,7 +64,7 @@ func (c *Console) audit(w http.ResponseWriter, v *visit) error {
 		p.Newest = p.link("")
 	}
 	return c.render(w, v, status, "audit", page{
-		Title: "Audit log", Crumbs: crumbs(n), Tabs: organizationTabs(n.Organization, "audit"), Body: p,
+		Title: "Audit log", Crumbs: crumbs(n), Tabs: v.organizationTabs(n.Organization, "audit"), Body: p,
 	})
 }
 

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"github.com/ipuka/ipuka/internal/database/databasetest"
 	"github.com/ipuka/ipuka/internal/errs"
 	"github.com/ipuka/ipuka/internal/httpapi"
+	"github.com/ipuka/ipuka/internal/sealed"
 	"github.com/ipuka/ipuka/web"
 )
 
@@ -32,34 +34,7 @@ func (silent) AppendDone(context.Context, string, audit.Event, audit.Outcome) (a
 	return audit.Ref{}, nil
 }
 
-// passwords is a way to sign in with a known password and no hashing.
-type passwords struct{ directory *identity.Directory }
-
 var _ web.Email = (*email.Connector)(nil)
-
-const password = "correct horse battery"
-
-func (p passwords) SignIn(ctx context.Context, login, given string) (identity.User, error) {
-	if given == "too often" {
-		return identity.User{}, errs.Errorf(errs.Exhausted, "too many attempts, wait a minute")
-	}
-	if given == "disabled" {
-		return identity.User{}, errs.Errorf(errs.Forbidden, "this account is disabled")
-	}
-	u, err := p.directory.UserByLogin(ctx, login)
-	if err != nil || given != password {
-		return identity.User{}, errs.Errorf(errs.Unauthenticated, "no")
-	}
-	return u, nil
-}
-
-func (p passwords) Setup(ctx context.Context, code string, n identity.First, given string) (identity.User, identity.Organization, error) {
-	if len(given) < 12 {
-		return identity.User{}, identity.Organization{}, errs.Errorf(errs.Invalid, "the password is too short")
-	}
-	n.Identity = identity.Identity{Connector: "email", Subject: n.Email}
-	return p.directory.CreateFirst(ctx, code, n)
-}
 
 // gate answers the API as the real one does, with recorded and made-up data.
 type gate struct {
@@ -67,8 +42,9 @@ type gate struct {
 	directory *identity.Directory
 
 	mu      sync.Mutex
-	answers map[string]any // by "path" or "path?query": a file's name, or a value
+	answers map[string]any // by "path", "path?query" or "METHOD path": a file's name, or a value
 	calls   []string
+	bodies  []string // of calls that are no GET, as "METHOD path body"
 }
 
 func (g *gate) set(path string, answer any) {
@@ -87,7 +63,16 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	g.calls = append(g.calls, r.Method+" "+r.URL.RequestURI())
 	answer, ok := g.answers[r.URL.RequestURI()]
-	if !ok {
+	if r.Method != http.MethodGet {
+		answer, ok = g.answers[r.Method+" "+r.URL.Path]
+		if !strings.HasPrefix(r.URL.Path, "/api/user/tokens") {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				g.t.Error(err)
+			}
+			g.bodies = append(g.bodies, strings.TrimSpace(r.Method+" "+r.URL.EscapedPath()+" "+string(body)))
+		}
+	} else if !ok {
 		answer, ok = g.answers[r.URL.Path]
 	}
 	g.mu.Unlock()
@@ -181,26 +166,45 @@ var now = time.Date(2026, 11, 22, 11, 30, 0, 0, time.UTC)
 
 func minutesAgo(n int) int64 { return now.Add(-time.Duration(n) * time.Minute).Unix() }
 
+var testKey = bytes.Repeat([]byte{7}, sealed.KeySize)
+
 // house is a console with its directory, the API behind it, and what it logged.
 type house struct {
 	*web.Console
-	directory *identity.Directory
-	gate      *gate
-	origin    string
-	log       *strings.Builder
+	directory  *identity.Directory
+	email      *passwords
+	connectors *oracles
+	audit      *record
+	gate       *gate
+	origin     string
+	log        *strings.Builder
+	clock      *time.Time
 }
+
+// later lets time go by.
+func (h *house) later(d time.Duration) { *h.clock = h.clock.Add(d) }
 
 func newHouse(t testing.TB, consoleURL string) *house {
 	t.Helper()
 	db := databasetest.SQLite(t, identity.Migrations)
-	directory, err := identity.Open(identity.Config{DB: db, Audit: silent{}, Now: func() time.Time { return now }})
+	clock, audit := now, new(record)
+	tell := func() time.Time { return clock }
+	directory, err := identity.Open(identity.Config{DB: db, Audit: audit, Now: tell})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{directory: directory, gate: &gate{t: t, directory: directory, answers: make(map[string]any)}, origin: consoleURL, log: new(strings.Builder)}
+	h := &house{
+		directory: directory, email: newPasswords(directory), audit: audit, clock: &clock, origin: consoleURL, log: new(strings.Builder),
+		gate: &gate{t: t, directory: directory, answers: make(map[string]any)},
+		connectors: &oracles{sso: make(map[string]*oracle), site: []*oracle{
+			{info: identity.ConnectorInfo{Name: "github", Kind: identity.KindGitHub, Title: "GitHub", SignUp: true}},
+			{info: identity.ConnectorInfo{Name: "okta", Kind: identity.KindOIDC, Title: "Okta"}},
+		}},
+	}
 	h.Console, err = web.New(web.Config{
-		Directory: directory, Email: passwords{directory}, API: h.gate, APIURL: "https://api.example.test", ConsoleURL: consoleURL,
-		Version: "1.2.3", Log: slog.New(slog.NewTextHandler(h.log, nil)), Now: func() time.Time { return now },
+		Directory: directory, Email: h.email, Connectors: h.connectors, Metadata: metadata{}, Key: testKey,
+		API: h.gate, APIURL: "https://api.example.test", ConsoleURL: consoleURL,
+		Version: "1.2.3", Log: slog.New(slog.NewTextHandler(h.log, nil)), Now: tell,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +229,7 @@ func (h *house) settle(t testing.TB) identity.User {
 
 func (h *house) furnish() {
 	h.gate.set("/api/user", object{"githubLogin": "alice", "name": "Alice Kealoha", "email": "alice@example.com", "organizations": []object{
-		{"githubLogin": "acme", "name": "Acme"}, {"githubLogin": "island-labs", "name": "Island Labs"}}})
+		{"githubLogin": "acme", "name": "Acme", "role": "admin"}, {"githubLogin": "island-labs", "name": "Island Labs", "role": "member"}}})
 	h.gate.set("/api/user/stacks", object{"stacks": []object{
 		{"orgName": "acme", "projectName": "website", "stackName": "prod", "lastUpdate": minutesAgo(3), "resourceCount": 10},
 		{"orgName": "acme", "projectName": "website", "stackName": "staging", "lastUpdate": 0, "resourceCount": 9},
@@ -252,9 +256,10 @@ func (h *house) furnish() {
 	preview["updateID"] = "0f80ae78-0631-4e71-b662-320d13bd631d"
 	h.gate.set(base+"/previews/0f80ae78-0631-4e71-b662-320d13bd631d", preview)
 	h.gate.set(base+"/update/0f80ae78-0631-4e71-b662-320d13bd631d/events", "events.json")
+	h.furnishAdministration()
 	h.gate.set("/api/orgs/acme/members", object{"members": []object{
 		{"role": "admin", "user": object{"githubLogin": "alice", "name": "Alice Kealoha"}, "created": "2026-01-01T00:00:00Z"},
-		{"role": "member", "user": object{"githubLogin": "ben", "name": ""}, "created": "2026-10-30T09:00:00Z"}}})
+		{"role": "member", "source": "saml:o-1", "user": object{"githubLogin": "ben", "name": ""}, "created": "2026-10-30T09:00:00Z"}}})
 	h.gate.set("/api/orgs/acme/auditlogs/v2", object{"auditLogEvents": auditEvents(), "continuationToken": "next+page="})
 }
 
@@ -302,13 +307,14 @@ func auditEvents() []object {
 
 // browser is a client that keeps cookies and behaves as browsers do.
 type browser struct {
-	t       testing.TB
-	h       *house
-	cookies map[string]string
+	t         testing.TB
+	h         *house
+	cookies   map[string]string
+	crossSite map[string]bool // the cookies that are sent with forms of other sites
 }
 
 func (h *house) browser(t testing.TB) *browser {
-	return &browser{t: t, h: h, cookies: make(map[string]string)}
+	return &browser{t: t, h: h, cookies: make(map[string]string), crossSite: make(map[string]bool)}
 }
 
 func (b *browser) do(method, path string, form url.Values, header http.Header) *http.Response {
@@ -342,6 +348,7 @@ func (b *browser) do(method, path string, form url.Values, header http.Header) *
 			delete(b.cookies, c.Name)
 		} else {
 			b.cookies[c.Name] = c.Value
+			b.crossSite[c.Name] = c.SameSite == http.SameSiteNoneMode && c.Secure
 		}
 	}
 	return w.Result()

@@ -103,7 +103,7 @@ func plain(text string) string {
 	}, text)
 }
 
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // browser names the browser and system of a User-Agent, as far as a person would.
 func browser(agent string) string {

@@ -8,6 +8,64 @@ import (
 	"time"
 )
 
+// organizationRoutes are the pages of organizations, but for those of their stacks.
+func organizationRoutes() []route {
+	const (
+		members  = "/{org}/settings/members"
+		teams    = "/{org}/settings/teams"
+		saml     = "/{org}/settings/saml"
+		general  = "/{org}/settings/general"
+		scimPart = "/{org}/settings/provisioning"
+	)
+	return []route{
+		{"GET", "/{org}", signedIn, (*Console).organization},
+		{"GET", "/{org}/{project}", signedIn, (*Console).organization},
+		{"GET", "/new/organization", signedIn, (*Console).foundForm},
+		{"POST", "/new/organization", signedIn, (*Console).found},
+		{"GET", "/{org}/settings/audit", signedIn, (*Console).audit},
+
+		{"GET", members, signedIn, (*Console).members},
+		{"POST", members, signedIn, (*Console).addMember},
+		{"POST", members + "/role", signedIn, (*Console).changeRole},
+		{"GET", members + "/remove/{user}", signedIn, (*Console).removeMemberForm},
+		{"POST", members + "/remove/{user}", signedIn, (*Console).removeMember},
+		{"POST", members + "/invite", signedIn, (*Console).inviteMembers},
+		{"POST", members + "/link", signedIn, (*Console).inviteLink},
+		{"POST", members + "/invite/{invite}", signedIn, (*Console).changeInvite},
+
+		{"GET", teams, signedIn, (*Console).teams},
+		{"POST", teams, signedIn, (*Console).createTeam},
+		{"GET", teams + "/team/{team}", signedIn, (*Console).team},
+		{"POST", teams + "/team/{team}", signedIn, (*Console).changeTeam},
+		{"POST", teams + "/members/{team}", signedIn, (*Console).changeTeamMember},
+		{"POST", teams + "/groups/{team}", signedIn, (*Console).changeTeamGroup},
+		{"GET", teams + "/delete/{team}", signedIn, (*Console).deleteTeamForm},
+		{"POST", teams + "/delete/{team}", signedIn, (*Console).deleteTeam},
+
+		{"GET", general, signedIn, (*Console).generalForm},
+		{"POST", general, signedIn, (*Console).changeGeneral},
+		{"GET", general + "/rename", signedIn, (*Console).renameOrganizationForm},
+		{"POST", general + "/rename", signedIn, (*Console).renameOrganization},
+		{"POST", general + "/backing", signedIn, (*Console).changeBacking},
+		{"GET", general + "/delete", signedIn, (*Console).deleteOrganizationForm},
+		{"POST", general + "/delete", signedIn, (*Console).deleteOrganization},
+
+		{"GET", saml, signedIn, (*Console).saml},
+		{"POST", saml + "/prepare", signedIn, (*Console).prepareSAML},
+		{"POST", saml + "/provider", signedIn, (*Console).changeProvider},
+		{"POST", saml + "/options", signedIn, (*Console).changeSAML},
+		{"POST", saml + "/require", signedIn, (*Console).requireSAML},
+		{"POST", saml + "/administrator", signedIn, (*Console).changeSAMLAdministrator},
+		{"GET", saml + "/remove", signedIn, (*Console).removeSAMLForm},
+		{"POST", saml + "/remove", signedIn, (*Console).removeSAML},
+
+		{"GET", scimPart, signedIn, (*Console).provisioning},
+		{"POST", scimPart, signedIn, (*Console).createSCIMToken},
+		{"GET", scimPart + "/revoke", signedIn, (*Console).revokeSCIMForm},
+		{"POST", scimPart + "/revoke", signedIn, (*Console).revokeSCIM},
+	}
+}
+
 // home sends the visitor to the first organization.
 func (c *Console) home(w http.ResponseWriter, v *visit) error {
 	me, err := v.user()
@@ -69,7 +127,7 @@ func (c *Console) organization(w http.ResponseWriter, v *visit) error {
 	if n.Project != "" && p.All == 0 {
 		return errNoPage
 	}
-	view := page{Title: org.Login, Crumbs: crumbs(n), Tabs: organizationTabs(org.Login, "stacks"), Body: p}
+	view := page{Title: org.Login, Crumbs: crumbs(n), Tabs: v.organizationTabs(org.Login, "stacks"), Body: p}
 	if n.Project != "" {
 		view.Title = n.Project
 	}
@@ -149,49 +207,30 @@ func byProject(stacks []wireStackItem) []project {
 	return projects
 }
 
-type membersPage struct {
-	Members []memberRow
-	Next    string
+// organizationTabs are the parts of an organization that the visitor's role opens. The
+// API decides about each of them all the same.
+func (v *visit) organizationTabs(org, current string) []tab {
+	n := stackName{Organization: org}
+	tabs := []tab{
+		{"Stacks", n.Path(), current == "stacks"},
+		{"Members", n.Path("settings", "members"), current == "members"},
+		{"Teams", n.Path("settings", "teams"), current == "teams"},
+	}
+	if me, err := v.user(); err == nil && me.role(org) == "member" {
+		return tabs
+	}
+	return append(tabs,
+		tab{"Audit log", n.Path("settings", "audit"), current == "audit"},
+		tab{"Settings", n.Path("settings", "general"), current == "settings"})
 }
 
-type memberRow struct {
-	Login, Name, Role string
-	Since             time.Time
-	You               bool
-}
-
-// members lists who is in an organization.
-func (c *Console) members(w http.ResponseWriter, v *visit) error {
-	n, err := v.names()
-	if err != nil {
-		return err
-	}
-	query := url.Values{"type": {"frontend"}}
-	if after := v.r.URL.Query().Get("after"); after != "" {
-		query.Set("continuationToken", after)
-	}
-	var list wireMemberList
-	if err := v.api().get(query, &list, "orgs", n.Organization, "members"); err != nil {
-		return err
-	}
-	var p membersPage
-	for _, m := range list.Members {
-		p.Members = append(p.Members, memberRow{m.User.Login, m.User.Name, m.Role, m.Created.Time(), m.User.Login == v.who.Login})
-	}
-	if list.Next != "" {
-		p.Next = n.Path("settings", "members") + "?" + url.Values{"after": {list.Next}}.Encode()
-	}
-	return c.render(w, v, http.StatusOK, "members", page{
-		Title: "Members", Crumbs: crumbs(n), Tabs: organizationTabs(n.Organization, "members"), Body: p,
-	})
-}
-
-func organizationTabs(org, current string) []tab {
+// settingsParts are the parts of an organization's settings.
+func settingsParts(org, current string) []tab {
 	n := stackName{Organization: org}
 	return []tab{
-		{"Stacks", n.Path(), current == "stacks"},
-		{"Audit log", n.Path("settings", "audit"), current == "audit"},
-		{"Members", n.Path("settings", "members"), current == "members"},
+		{"General", n.Path("settings", "general"), current == "general"},
+		{"Single sign-on", n.Path("settings", "saml"), current == "saml"},
+		{"Provisioning", n.Path("settings", "provisioning"), current == "provisioning"},
 	}
 }
 

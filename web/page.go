@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"html/template"
 	"io/fs"
 	"net/http"
@@ -52,9 +53,11 @@ type page struct {
 	Title   string
 	Crumbs  []crumb
 	Tabs    []tab
-	Narrow  bool // one column in the middle: forms and messages
-	Body    any  // of the page's own template
-	Refresh int  // seconds until the browser loads the page again, 0 for never
+	Sub     []tab  // below the tabs: the parts of one of them
+	Narrow  bool   // one column in the middle: forms and messages
+	Body    any    // of the page's own template
+	Refresh int    // seconds until the browser loads the page again, 0 for never
+	Script  string // the page's own static script, "" for none
 
 	// Filled in by render.
 	User    *visitor
@@ -65,6 +68,8 @@ type page struct {
 type visitor struct {
 	Login, Name, Email, Initial string
 	Organizations               []wireOrganization
+	SiteAdmin                   bool
+	Founds                      bool // may make organizations
 }
 
 type crumb struct{ Text, Path string }
@@ -97,7 +102,7 @@ func (c *Console) render(w http.ResponseWriter, v *visit, status int, name strin
 // visitor returns what the page's head shows of who is signed in. When the API does
 // not say, the session does: an error page must not depend on what has failed.
 func (v *visit) visitor() *visitor {
-	u := &visitor{Login: v.who.Login, Name: v.who.Name, Email: v.who.Email}
+	u := &visitor{Login: v.who.Login, Name: v.who.Name, Email: v.who.Email, SiteAdmin: v.who.SiteAdmin, Founds: v.founds()}
 	if me, err := v.user(); err == nil {
 		u.Organizations = me.Organizations
 	}
@@ -126,9 +131,16 @@ type failure struct {
 	RequestID string
 }
 
-// fail answers with a page about err.
+// fail answers with a page about err. Who has to use an organization's single sign-on
+// is led there.
 func (c *Console) fail(w http.ResponseWriter, v *visit, err error) {
 	httpapi.LogError(c.config.Log, v.r, err)
+	var sso *needsSSO
+	asked := errors.As(err, &sso)
+	if asked && v.r.Method != http.MethodPost {
+		http.Redirect(w, v.r, sso.path(v.r.URL.RequestURI()), http.StatusSeeOther)
+		return
+	}
 	status := httpapi.Status(err)
 	f := failure{Status: status, Message: sentence(httpapi.Message(v.r, err)), Path: "/", PathText: "To your stacks", RequestID: httpapi.RequestID(v.r.Context())}
 	switch errs.KindOf(err) {
@@ -138,6 +150,9 @@ func (c *Console) fail(w http.ResponseWriter, v *visit, err error) {
 		f.Heading = "Not allowed"
 	case errs.Unauthenticated:
 		f.Heading, f.Path, f.PathText = "Sign in again", "/signin", "Sign in"
+		if asked {
+			f.Heading, f.Path, f.PathText = "Single sign-on", sso.path(""), "Sign in through "+sso.organization
+		}
 	case errs.Internal:
 		f.Heading = "This is our fault"
 	case errs.Unavailable, errs.Exhausted:
@@ -151,10 +166,14 @@ func (c *Console) fail(w http.ResponseWriter, v *visit, err error) {
 	if status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", "GET, HEAD, POST")
 	}
-	if err := c.render(w, v, status, "error", page{Title: f.Heading, Narrow: true, Body: f}); err != nil {
+	if err := c.renderFailure(w, v, f); err != nil {
 		httpapi.LogError(c.config.Log, v.r, err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 	}
+}
+
+func (c *Console) renderFailure(w http.ResponseWriter, v *visit, f failure) error {
+	return c.render(w, v, f.Status, "error", page{Title: f.Heading, Narrow: true, Body: f})
 }
 
 // sentence makes a sentence of an error's text.
@@ -173,22 +192,24 @@ func sentence(text string) string {
 func (c *Console) functions() template.FuncMap {
 	now := func() time.Time { return c.config.Now() }
 	return template.FuncMap{
-		"asset":    func(name string) string { return c.assets.url(name) },
-		"ago":      func(t time.Time) string { return ago(now(), t) },
-		"date":     func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
-		"second":   func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05 UTC") },
-		"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"known":    func(t time.Time) bool { return !t.IsZero() },
-		"past":     func(t time.Time) bool { return t.Before(now()) },
-		"count":    count,
-		"number":   number,
-		"lower":    strings.ToLower,
-		"took":     took,
-		"login":    c.loginCommand,
-		"domain":   c.domainHint,
-		"apiURL":   func() string { return c.api.String() },
-		"shortURN": shortURN,
-		"typeName": typeName,
-		"pair":     func(a, b any) [2]any { return [2]any{a, b} },
+		"asset":      func(name string) string { return c.assets.url(name) },
+		"ago":        func(t time.Time) string { return ago(now(), t) },
+		"date":       func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
+		"second":     func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05 UTC") },
+		"iso":        func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"known":      func(t time.Time) bool { return !t.IsZero() },
+		"past":       func(t time.Time) bool { return t.Before(now()) },
+		"count":      count,
+		"number":     number,
+		"lower":      strings.ToLower,
+		"sentence":   sentence,
+		"took":       took,
+		"login":      c.loginCommand,
+		"domain":     c.domainHint,
+		"apiURL":     func() string { return c.api.String() },
+		"shortURN":   shortURN,
+		"typeName":   typeName,
+		"withReturn": withReturn,
+		"pair":       func(a, b any) [2]any { return [2]any{a, b} },
 	}
 }

@@ -59,8 +59,7 @@ func TestNoPage(t *testing.T) {
 	_, b := visitAlice(t)
 	for _, path := range []string{"/other", "/other/website", "/acme/nothing", "/acme/website/none", "/other/website/prod", "/other/settings/audit", "/other/settings/members",
 		"/acme/website/prod/updates/0", "/acme/website/prod/updates/-1", "/acme/website/prod/updates/latest", "/acme/website/prod/updates/99", "/acme/website/prod/updates/1e3",
-		"/acme/website/prod/previews/nothing", "/acme/website/prod/deployments/1", "/acme/%2e%2e/prod", "/acme/a%2fb/prod", "/acme/a%00b", "/acme/a%20b/c", "/static/none.css", "/static/",
-		"/signup", "/acme/esc/a/b", "/claim/x", "/acme/" + strings.Repeat("a", 101) + "/b", "/user/settings/tokens/revoke/none"} {
+		"/acme/website/prod/previews/nothing", "/acme/website/prod/deployments/1", "/acme/%2e%2e/prod", "/acme/a%2fb/prod", "/acme/a%00b", "/acme/a%20b/c", "/static/none.css", "/static/", "/acme/esc/a/b", "/claim/x", "/acme/" + strings.Repeat("a", 101) + "/b", "/user/settings/tokens/revoke/none"} {
 		t.Run(path, func(t *testing.T) {
 			// Nothing on the page tells what is hidden from what is not there.
 			wants(t, b.get(path), http.StatusNotFound, "Nothing here", "There is nothing at this address, or you may not see it.", "!what the API says")
@@ -77,8 +76,8 @@ func TestHome(t *testing.T) {
 	if res := b.get("/alice"); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/" {
 		t.Errorf("the visitor's own name: status %d to %q", res.StatusCode, res.Header.Get("Location"))
 	}
-	for _, path := range []string{"/account/tokens", "/user/settings"} {
-		if res := b.get(path); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/user/settings/tokens" {
+	for path, want := range map[string]string{"/account/tokens": "/user/settings/tokens", "/user/settings": "/user/settings/profile"} {
+		if res := b.get(path); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != want {
 			t.Errorf("%s: status %d to %q", path, res.StatusCode, res.Header.Get("Location"))
 		}
 	}

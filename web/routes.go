@@ -1,6 +1,9 @@
 package web
 
-import "net/http"
+import (
+	"net/http"
+	"slices"
+)
 
 // access says who may ask for a page. What they see on it is the API's decision.
 type access int
@@ -17,40 +20,28 @@ type route struct {
 	serve           func(*Console, http.ResponseWriter, *visit) error
 }
 
-// routes are the console's pages. A GET changes nothing: what does is a POST, and
-// comes from a form of the console (see guard). Words that begin a path here must
-// not be names of organizations: identity reserves them.
+// routes are the console's pages, each declared with the pages of its kind. A GET
+// changes nothing but for the end of a sign-in at a provider, which only the browser
+// that began it can bring about (see flow). Everything else that changes something is
+// a POST, and comes from a form of the console (see guard). Words that begin a path
+// here must not be names of organizations: identity reserves them.
 func routes() []route {
+	return slices.Concat(signInRoutes(), accountRoutes(), organizationRoutes(), siteRoutes(), stackRoutes())
+}
+
+func stackRoutes() []route {
 	return []route{
 		{"GET", "/static/{file}", static, (*Console).serveAsset},
 		{"GET", "/favicon.ico", static, (*Console).serveIcon},
 
 		{"GET", "/setup", public, (*Console).setupForm},
 		{"POST", "/setup", public, (*Console).setup},
-		{"GET", "/signin", public, (*Console).signInForm},
-		{"POST", "/signin", public, (*Console).signIn},
-		{"POST", "/signout", public, (*Console).signOut},
-		{"GET", "/signin/sso/{org}", public, (*Console).singleSignOn},
-		{"GET", "/signin/sso/{org}/reauth", public, (*Console).singleSignOn},
 
 		{"GET", "/cli-login", signedIn, (*Console).cliLoginForm},
 		{"POST", "/cli-login", signedIn, (*Console).cliLogin},
 		{"GET", "/welcome/cli", public, (*Console).welcome},
 
-		{"GET", "/user/settings/tokens", signedIn, (*Console).tokens},
-		{"POST", "/user/settings/tokens", signedIn, (*Console).createToken},
-		{"GET", "/user/settings/tokens/revoke/{id}", signedIn, (*Console).revokeForm},
-		{"POST", "/user/settings/tokens/revoke/{id}", signedIn, (*Console).revokeToken},
-		{"GET", "/user/settings/sessions", signedIn, (*Console).sessions},
-		{"POST", "/user/settings/sessions", signedIn, (*Console).endSession},
-		{"GET", "/account/tokens", signedIn, redirect("/user/settings/tokens")},
-		{"GET", "/user/settings", signedIn, redirect("/user/settings/tokens")},
-
 		{"GET", "/{$}", signedIn, (*Console).home},
-		{"GET", "/{org}", signedIn, (*Console).organization},
-		{"GET", "/{org}/settings/audit", signedIn, (*Console).audit},
-		{"GET", "/{org}/settings/members", signedIn, (*Console).members},
-		{"GET", "/{org}/{project}", signedIn, (*Console).organization},
 		{"GET", "/{org}/{project}/{stack}", signedIn, (*Console).stack},
 		{"GET", "/{org}/{project}/{stack}/resources", signedIn, (*Console).resources},
 		{"GET", "/{org}/{project}/{stack}/updates", signedIn, (*Console).history},

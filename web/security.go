@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -45,10 +46,27 @@ func (c *Console) guard(r *http.Request) error {
 	default:
 		return errs.Errorf(errs.NotAllowed, "the console has no such method")
 	}
+	if assertionConsumer(r.URL) {
+		return nil
+	}
 	if err := c.origin.Check(r); err != nil || !c.ownOrigin(r) {
 		return errs.Errorf(errs.Forbidden, "this was not sent by a page of this console, open the page again and repeat it there")
 	}
 	return nil
+}
+
+// assertionConsumer reports whether u is the one address that other sites send forms
+// to: identity providers answer there (SAML 2.0 Bindings §3.5). What counts is in the
+// signed answer, and in the cookie of the flow that it answers.
+func assertionConsumer(u *url.URL) bool {
+	rest, ok := strings.CutPrefix(u.Path, "/login/")
+	organization, ok2 := strings.CutSuffix(rest, "/sso/saml/acs")
+	return ok && ok2 && u.RawPath == "" && validName(organization)
+}
+
+// policyToPost lets the form of the one page that needs it go to an identity provider.
+func policyToPost(to *url.URL) string {
+	return strings.Replace(policy, "form-action 'self'", "form-action "+to.Scheme+"://"+to.Host, 1)
 }
 
 // ownOrigin is stricter than http.CrossOriginProtection, which lets requests pass
@@ -68,38 +86,4 @@ func (c *Console) scheme() string {
 		return "https"
 	}
 	return "http"
-}
-
-// cookieName is the session cookie's. The prefix makes browsers refuse one that
-// another host, or an unencrypted page, has set.
-func (c *Console) cookieName() string {
-	if c.secure {
-		return "__Host-ipuka"
-	}
-	return "ipuka"
-}
-
-// sessionSecret returns the secret of the visitor's session, or "". Two cookies of
-// the name are none: one of them was set by somebody else.
-func (c *Console) sessionSecret(r *http.Request) string {
-	cookies := r.CookiesNamed(c.cookieName())
-	if len(cookies) != 1 {
-		return ""
-	}
-	return cookies[0].Value
-}
-
-func (c *Console) setCookie(w http.ResponseWriter, secret string) {
-	http.SetCookie(w, c.cookie(secret, 0))
-}
-
-func (c *Console) dropCookie(w http.ResponseWriter) {
-	http.SetCookie(w, c.cookie("", -1))
-}
-
-func (c *Console) cookie(value string, age int) *http.Cookie {
-	return &http.Cookie{ //nolint:gosec // not Secure on plain http only, which New takes for loopback hosts alone
-		Name: c.cookieName(), Value: value, Path: "/", MaxAge: age,
-		Secure: c.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	}
 }

@@ -17,7 +17,7 @@ const (
 )
 
 var fill = strings.NewReplacer("{file}", "console.css", "{org}", "acme", "{project}", "website", "{stack}", "prod", "{version}", "42",
-	"{update}", "0f80ae78-0631-4e71-b662-320d13bd631d", "{id}", "no-such-token", "{$}", "")
+	"{update}", "0f80ae78-0631-4e71-b662-320d13bd631d", "{id}", "no-such-token", "{connector}", "okta", "{user}", "ben", "{team}", "crew", "{invite}", "i-1", "{$}", "")
 
 // sweep calls visit with the answer of every route, and of some addresses that are
 // none, for a stranger and for alice.

@@ -80,8 +80,7 @@ func TestSignIn(t *testing.T) {
 	if evil.Header.Get("Location") != "/" {
 		t.Errorf("sign-in leads to %q", evil.Header.Get("Location"))
 	}
-	wants(t, b.get("/signin/sso/acme/reauth"), http.StatusNotFound, "single sign-on")
-	wants(t, b.get("/signin/sso/"), http.StatusNotFound)
+	wants(t, b.get("/signin/sso/acme/reauth"), http.StatusNotFound, "has single sign-on here")
 	if strings.Contains(h.log.String(), password) || strings.Contains(h.log.String(), b.cookies["ipuka"]) {
 		t.Error("the log has a secret")
 	}
@@ -93,7 +92,7 @@ func TestNewRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := func() web.Config {
-		return web.Config{Directory: directory, Email: passwords{directory}, API: http.NotFoundHandler(), APIURL: "https://api.example.test", ConsoleURL: "https://app.example.test"}
+		return web.Config{Directory: directory, Email: newPasswords(directory), Key: testKey, API: http.NotFoundHandler(), APIURL: "https://api.example.test", ConsoleURL: "https://app.example.test"}
 	}
 	if _, err := web.New(config()); err != nil {
 		t.Fatal(err)
@@ -102,6 +101,8 @@ func TestNewRefuses(t *testing.T) {
 		"no directory":        func(c *web.Config) { c.Directory = nil },
 		"no way to sign in":   func(c *web.Config) { c.Email = nil },
 		"no API":              func(c *web.Config) { c.API = nil },
+		"no key":              func(c *web.Config) { c.Key = nil },
+		"a short key":         func(c *web.Config) { c.Key = testKey[1:] },
 		"plain http":          func(c *web.Config) { c.ConsoleURL = "http://app.example.test" },
 		"no host":             func(c *web.Config) { c.ConsoleURL = "https:///x" },
 		"a path only":         func(c *web.Config) { c.APIURL = "/api" },

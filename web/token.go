@@ -172,10 +172,3 @@ func (c *Console) revokeToken(w http.ResponseWriter, v *visit) error {
 	http.Redirect(w, v.r, "/user/settings/tokens?done=revoked", http.StatusSeeOther)
 	return nil
 }
-
-func settingsTabs(current string) []tab {
-	return []tab{
-		{"Access tokens", "/user/settings/tokens", current == "tokens"},
-		{"Sessions", "/user/settings/sessions", current == "sessions"},
-	}
-}

@@ -59,7 +59,7 @@ func (c *Console) handler(route route) http.Handler {
 // the browser too. A failure to look it up is an error and not a stranger: a person
 // must not be sent to sign in because the database is away.
 func (c *Console) recognize(w http.ResponseWriter, v *visit) error {
-	secret := c.sessionSecret(v.r)
+	secret := c.cookieValue(v.r, "")
 	if secret == "" {
 		return nil
 	}
@@ -69,7 +69,7 @@ func (c *Console) recognize(w http.ResponseWriter, v *visit) error {
 		v.who, v.in = who, true
 		return nil
 	case errors.Is(err, errs.Unauthenticated):
-		c.dropCookie(w)
+		c.dropCookie(w, "")
 		return nil
 	}
 	return err
@@ -103,16 +103,18 @@ func (v *visit) user() (*wireUser, error) {
 
 // form returns the fields of the form that was sent. Only what a browser's form
 // sends is one.
-func (v *visit) form(w http.ResponseWriter) (url.Values, error) {
+func (v *visit) form(w http.ResponseWriter) (url.Values, error) { return v.formUpTo(w, maxForm) }
+
+func (v *visit) formUpTo(w http.ResponseWriter, limit int64) (url.Values, error) {
 	kind, _, err := mime.ParseMediaType(v.r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/x-www-form-urlencoded" {
 		return nil, errs.Errorf(errs.Unsupported, "this address takes what the console's own forms send, nothing else")
 	}
-	v.r.Body = http.MaxBytesReader(w, v.r.Body, maxForm)
+	v.r.Body = http.MaxBytesReader(w, v.r.Body, limit)
 	if err := v.r.ParseForm(); err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return nil, errs.Errorf(errs.TooLarge, "the form is larger than %d bytes", maxForm)
+			return nil, errs.Errorf(errs.TooLarge, "the form is larger than %d bytes", limit)
 		}
 		return nil, errs.Errorf(errs.Invalid, "the form cannot be read, go back and send it again")
 	}

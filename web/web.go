@@ -2,10 +2,15 @@
 // and read what happens to their stacks.
 //
 // Pages are rendered here, from templates and static files inside the binary, and
-// work without scripts. The console has no way of its own to anybody's data: it
-// signs people in and out through package identity, and everything else it reads or
-// changes by calling the API in process, as the signed-in user. A page can therefore
-// never show or do what the API would refuse to its reader.
+// work without scripts; passkeys alone need one. The console has no way of its own to
+// anybody's data: signing in and out, and a person's own account, are the business of
+// package identity and its connectors, and everything else it reads or changes by
+// calling the API in process, as the signed-in user. A page can therefore never show
+// or do what the API would refuse to its reader.
+//
+// What a browser has to keep between the steps of a sign-in is sealed in cookies of
+// its own, so that any replica can take the next step, and nobody else's browser. Why
+// a sign-in was refused is on record; the page says no more than that it was.
 //
 // Every answer carries a strict Content-Security-Policy and is not to be stored by
 // caches; requests that change something are taken from the console's own pages
@@ -28,8 +33,16 @@ import (
 type Config struct {
 	// Directory knows sessions, organizations and tokens.
 	Directory *identity.Directory
-	// Email signs people in by password and creates the first administrator.
+	// Email signs people in by password or passkey, and creates the first administrator.
 	Email Email
+	// Connectors are the other ways to sign in; none when nil.
+	Connectors identity.Connectors
+	// Metadata describes Ipuka to the identity providers of organizations; nil when
+	// no organization can have one.
+	Metadata Metadata
+	// Key seals what browsers keep between the steps of a sign-in: sealed.KeySize
+	// bytes, the same on all replicas.
+	Key []byte
 	// API serves /api/. The console calls it with identity.NewContext on the
 	// request's context and without credentials in the request.
 	API http.Handler
@@ -38,6 +51,8 @@ type Config struct {
 	// ConsoleURL is where browsers find the console. Its scheme decides about
 	// secure cookies: plain http is taken for a loopback host only.
 	ConsoleURL string
+	// OpenOrganizations offers everybody to make organizations, as the API allows it.
+	OpenOrganizations bool
 	// Version is shown at the foot of every page.
 	Version string
 	// Log gets the faults that pages hide; the default logger unless set.
@@ -57,6 +72,7 @@ type Console struct {
 	pages  pages
 	assets assets
 	origin *http.CrossOriginProtection
+	boxes  boxes
 }
 
 // New returns a Console, or the first thing that is wrong with config.
@@ -64,6 +80,9 @@ func New(config Config) (*Console, error) {
 	switch {
 	case config.Directory == nil, config.Email == nil, config.API == nil:
 		return nil, fmt.Errorf("the console needs a directory, a way to sign in, and the API")
+	}
+	if config.Connectors == nil {
+		config.Connectors = none{}
 	}
 	if config.Log == nil {
 		config.Log = slog.Default()
@@ -83,6 +102,9 @@ func New(config Config) (*Console, error) {
 	// A proxy in front may have replaced the host name that the browser asked for.
 	if err := c.origin.AddTrustedOrigin(c.url.Scheme + "://" + c.url.Host); err != nil {
 		return nil, fmt.Errorf("URL of the console: %w", err)
+	}
+	if c.boxes, err = newBoxes(config.Key); err != nil {
+		return nil, fmt.Errorf("key of the console: %w", err)
 	}
 	if c.assets, err = loadAssets(); err != nil {
 		return nil, fmt.Errorf("loading the console's files: %w", err)

@@ -53,6 +53,7 @@ type wireUser struct {
 type wireOrganization struct {
 	Login string `json:"githubLogin"`
 	Name  string `json:"name"`
+	Role  string `json:"role"` // of the visitor
 }
 
 type wireStackList struct {
@@ -240,15 +241,6 @@ type wireToken struct {
 	Created     wireTime `json:"created"`
 	LastUsed    int64    `json:"lastUsed"`
 	Expires     int64    `json:"expires"`
-}
-
-type wireMemberList struct {
-	Members []struct {
-		Role    string     `json:"role"`
-		User    wirePerson `json:"user"`
-		Created wireTime   `json:"created"`
-	} `json:"members"`
-	Next string `json:"continuationToken"`
 }
 
 type wireAuditList struct {

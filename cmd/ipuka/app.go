@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gocloud.dev/blob/fileblob"
 	"gocloud.dev/secrets/localsecrets"
@@ -20,10 +21,15 @@ import (
 	"github.com/ipuka/ipuka/audit"
 	"github.com/ipuka/ipuka/identity"
 	"github.com/ipuka/ipuka/identity/email"
+	"github.com/ipuka/ipuka/identity/saml"
+	"github.com/ipuka/ipuka/identity/scim"
 	"github.com/ipuka/ipuka/internal/assertion"
 	"github.com/ipuka/ipuka/internal/database"
 	"github.com/ipuka/ipuka/internal/errs"
 	"github.com/ipuka/ipuka/internal/httpapi"
+	"github.com/ipuka/ipuka/internal/mail"
+	"github.com/ipuka/ipuka/internal/outbound"
+	"github.com/ipuka/ipuka/internal/sealed"
 	"github.com/ipuka/ipuka/proxy"
 	"github.com/ipuka/ipuka/rbac"
 	"github.com/ipuka/ipuka/state"
@@ -39,7 +45,11 @@ type app struct {
 	db        *database.DB
 	audit     *audit.Log
 	directory *identity.Directory
+	mail      *mail.Outbox
 	email     *email.Connector
+	saml      *saml.Provider
+	scim      *scim.Handler
+	ways      connectors // to sign in, besides the password
 	engine    *rbac.Engine
 	state     *state.Server
 	gate      *proxy.Gate
@@ -80,10 +90,7 @@ func openApp(ctx context.Context, c *config, log *slog.Logger) (_ *app, err erro
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
 	a.closers = append(a.closers, func() error { a.audit.Close(); return nil })
-	if a.directory, err = identity.Open(identity.Config{DB: a.db, Audit: a.audit}); err != nil {
-		return nil, fmt.Errorf("opening the directory: %w", err)
-	}
-	if a.email, err = email.New(email.Config{DB: a.db, Directory: a.directory, Audit: a.audit}); err != nil {
+	if err := a.openIdentity(c, masterKey); err != nil {
 		return nil, err
 	}
 	if a.engine, err = rbac.Open(ctx, rbac.Config{DB: a.db, Directory: a.directory, Audit: a.audit, Log: log}); err != nil {
@@ -114,7 +121,7 @@ func (a *app) openDatabase(ctx context.Context, c *config) (err error) {
 		return err
 	}
 	a.closers = append(a.closers, a.db.Close)
-	return a.db.Migrate(ctx, audit.Migrations, identity.Migrations, email.Migrations, rbac.Migrations, state.Migrations)
+	return a.db.Migrate(ctx, audit.Migrations, identity.Migrations, mail.Migrations, email.Migrations, saml.Migrations, scim.Migrations, rbac.Migrations, state.Migrations)
 }
 
 func (a *app) openState(ctx context.Context, c *config, master key, signing ed25519.PrivateKey) error {
@@ -139,17 +146,67 @@ func (a *app) openState(ctx context.Context, c *config, master key, signing ed25
 	return err
 }
 
+// openIdentity opens the directory and every way to sign in.
+func (a *app) openIdentity(c *config, master key) error {
+	boxes := make(map[string]*sealed.Box)
+	for _, purpose := range []string{"directory", "mail", "email", "saml"} {
+		box, err := sealed.New(master.bytes, "identity "+purpose)
+		if err != nil {
+			return err
+		}
+		boxes[purpose] = box
+	}
+	var err error
+	console := c.addresses().console
+	if a.directory, err = identity.Open(identity.Config{DB: a.db, Audit: a.audit, Box: boxes["directory"]}); err != nil {
+		return fmt.Errorf("opening the directory: %w", err)
+	}
+	post := mail.Config{DB: a.db, Box: boxes["mail"], From: c.mailFrom, Log: a.log}
+	if c.smtp.Host != "" {
+		post.SMTP = &c.smtp
+	}
+	if a.mail, err = mail.Open(post); err != nil {
+		return fmt.Errorf("opening the mail queue: %w", err)
+	}
+	a.email, err = email.New(email.Config{
+		DB: a.db, Directory: a.directory, Audit: a.audit, Mail: a.mail, Box: boxes["email"], ConsoleURL: console,
+		SignUp: c.signUp, PasswordLogin: c.passwordLogin,
+	})
+	if err != nil {
+		return err
+	}
+	guarded := outbound.Client(outbound.Options{Allow: c.outboundAllow})
+	if a.saml, err = saml.Open(saml.Config{DB: a.db, Directory: a.directory, Audit: a.audit, Box: boxes["saml"], ConsoleURL: console, Client: guarded}); err != nil {
+		return err
+	}
+	if a.scim, err = scim.New(scim.Config{DB: a.db, Directory: a.directory, Audit: a.audit, BaseURL: c.addresses().api, Log: a.log}); err != nil {
+		return err
+	}
+	a.ways.saml = a.saml
+	configured := outbound.Client(outbound.Options{Private: true, Timeout: 10 * time.Second})
+	for _, wanted := range c.connectors {
+		connector, err := wanted.open(configured)
+		if err != nil {
+			return fmt.Errorf("connector %s: %w", wanted.name, err)
+		}
+		a.ways.site = append(a.ways.site, connector)
+	}
+	return nil
+}
+
 func (a *app) openFront(c *config, gateKey key, signing ed25519.PrivateKey) (err error) {
 	a.gate, err = proxy.New(proxy.Config{
 		Directory: a.directory, Engine: a.engine, Audit: a.audit, Upstream: a.state,
 		Signer: assertion.NewSigner(signing, stateService), Key: gateKey.bytes, Log: a.log,
+		Email: a.email, Connectors: a.ways, SAML: a.saml, SCIM: a.scim, Mail: a.mail,
+		ConsoleURL: c.addresses().console, OpenOrganizations: c.openOrganizations,
 	})
 	if err != nil {
 		return err
 	}
 	urls := c.addresses()
 	a.console, err = web.New(web.Config{
-		Directory: a.directory, Email: a.email, API: a.gate,
+		Directory: a.directory, Email: a.email, Connectors: a.ways, Metadata: a.saml, Key: gateKey.bytes, API: a.gate, OpenOrganizations: c.openOrganizations,
 		APIURL: urls.api, ConsoleURL: urls.console, Version: programVersion(), Log: a.log,
 	})
 	return err
@@ -158,7 +215,10 @@ func (a *app) openFront(c *config, gateKey key, signing ed25519.PrivateKey) (err
 // work runs what goes on in the background until ctx ends.
 func (a *app) work(ctx context.Context) {
 	a.workers.Go(func() { a.state.Run(ctx) })
-	for name, run := range map[string]func(context.Context) error{"access rules": a.engine.Run, "directory": a.directory.Run} {
+	for name, run := range map[string]func(context.Context) error{
+		"access rules": a.engine.Run, "directory": a.directory.Run, "mail": a.mail.Run, "SAML metadata": a.saml.Run,
+		"accounts at providers": func(ctx context.Context) error { return a.directory.RunRechecks(ctx, a.ways) },
+	} {
 		a.workers.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
 				a.log.Error("background work has stopped", "work", name, "error", err)
@@ -196,6 +256,8 @@ func (a *app) handler(c *config) http.Handler {
 			httpapi.WriteError(w, r, errs.Errorf(errs.Invalid, "this service is not known as %q; if it should be, set public_url", httpapi.Clean(r.Host, 100)))
 		case path == "/api" || strings.HasPrefix(path, "/api/") || !strings.HasPrefix(path, "/"):
 			a.gate.ServeHTTP(w, r)
+		case strings.HasPrefix(path, "/scim/"):
+			a.scim.ServeHTTP(w, r)
 		default:
 			a.console.ServeHTTP(w, r)
 		}

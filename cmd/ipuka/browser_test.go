@@ -42,11 +42,17 @@ type house struct {
 
 func install(t *testing.T) *house {
 	t.Helper()
+	return installWith(t, "")
+}
+
+// installWith is install with a configuration file, "" for none.
+func installWith(t *testing.T, file string) *house {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := load("", nil, map[string]string{
+	c, err := load(file, nil, map[string]string{
 		"data_dir": filepath.Join(t.TempDir(), "data"), "listen": listener.Addr().String(), "console_listen": "",
 	})
 	if err != nil {

@@ -10,10 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/ipuka/ipuka/internal/mail"
 )
 
 // config is everything an operator can set, after checking.
@@ -31,12 +34,21 @@ type config struct {
 	logFormat      string
 	drainDelay     time.Duration
 	drainTimeout   time.Duration
+
+	connectors        []connectorConfig
+	signUp            bool
+	passwordLogin     bool
+	openOrganizations bool
+	smtp              mail.SMTP // none without a Host
+	mailFrom          string
+	outboundAllow     []netip.Prefix
 }
 
 func defaults() *config {
 	return &config{
 		dataDir: "./ipuka-data", listen: "127.0.0.1:8080", consoleListen: "127.0.0.1:3000",
-		logFormat: "text", drainTimeout: 30 * time.Second,
+		logFormat: "text", drainTimeout: 30 * time.Second, passwordLogin: true,
+		smtp: mail.SMTP{TLS: "starttls"},
 	}
 }
 
@@ -99,16 +111,57 @@ var settings = []setting{
 		}
 		return c.setDatabase(strings.TrimSpace(string(text)))
 	}},
-	{"trusted_proxies", "comma-separated networks whose X-Forwarded-For is believed, such as 10.0.0.0/8", func(c *config, v string) error {
-		c.trustedProxies = nil
-		for part := range strings.SplitSeq(v, ",") {
-			prefix, err := netip.ParsePrefix(strings.TrimSpace(part))
-			if err != nil {
-				return fmt.Errorf("%q is not a network such as 10.0.0.0/8", part)
-			}
-			c.trustedProxies = append(c.trustedProxies, prefix)
+	{"trusted_proxies", "comma-separated networks whose X-Forwarded-For is believed, such as 10.0.0.0/8", func(c *config, v string) (err error) {
+		c.trustedProxies, err = networks(v)
+		return err
+	}},
+	{"sign_up", "true to let anybody with an e-mail address make an account (default false)", func(c *config, v string) (err error) {
+		c.signUp, err = yesNo(v)
+		return err
+	}},
+	{"password_login", "false to let nobody sign in with a password (default true)", func(c *config, v string) (err error) {
+		c.passwordLogin, err = yesNo(v)
+		return err
+	}},
+	{"organization_creation", "who makes organizations: administrators or everyone (default administrators)", func(c *config, v string) error {
+		c.openOrganizations = v == "everyone"
+		if v != "everyone" && v != "administrators" {
+			return errors.New("administrators or everyone")
 		}
 		return nil
+	}},
+	{"smtp_address", "mail server, such as smtp.example.com:587 (default: mails are shown to the site administrators)", func(c *config, v string) error {
+		if err := hostPort(v); err != nil {
+			return err
+		}
+		host, port, _ := net.SplitHostPort(v)
+		n, err := strconv.Atoi(port)
+		c.smtp.Host, c.smtp.Port = host, n
+		return err
+	}},
+	{"smtp_tls", "how the mail server is spoken to: starttls, implicit, or none on this machine (default starttls)", func(c *config, v string) error {
+		c.smtp.TLS = v
+		if !slices.Contains([]string{"starttls", "implicit", "none"}, v) {
+			return errors.New("starttls, implicit or none")
+		}
+		return nil
+	}},
+	{"smtp_username", "user name at the mail server", func(c *config, v string) error {
+		c.smtp.Username = v
+		return notEmpty(v)
+	}},
+	{"smtp_password_file", "file that holds the password of smtp_username", func(c *config, v string) error {
+		text, err := os.ReadFile(v)
+		c.smtp.Password = strings.TrimSpace(string(text))
+		return err
+	}},
+	{"mail_from", "address that mails come from, such as Ipuka <ipuka@example.com>", func(c *config, v string) error {
+		c.mailFrom = v
+		return notEmpty(v)
+	}},
+	{"outbound_allow", "comma-separated private networks that addresses entered by organization administrators may lead to", func(c *config, v string) (err error) {
+		c.outboundAllow, err = networks(v)
+		return err
 	}},
 	{"log_level", "debug, info, warn or error (default info)", func(c *config, v string) error {
 		return c.logLevel.UnmarshalText([]byte(v))
@@ -137,6 +190,24 @@ func (c *config) setDatabase(v string) error {
 	}
 	c.database = v
 	return nil
+}
+
+func yesNo(v string) (bool, error) {
+	if v != "true" && v != "false" {
+		return false, errors.New("true or false")
+	}
+	return v == "true", nil
+}
+
+func networks(v string) (list []netip.Prefix, err error) {
+	for part := range strings.SplitSeq(v, ",") {
+		prefix, err := netip.ParsePrefix(strings.TrimSpace(part))
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a network such as 10.0.0.0/8", part)
+		}
+		list = append(list, prefix)
+	}
+	return list, nil
 }
 
 func notEmpty(v string) error {
@@ -194,9 +265,16 @@ func load(file string, environment []string, flags map[string]string) (*config, 
 	if file == "" {
 		file = lookup(environment, "IPUKA_CONFIG")
 	}
-	values, err := readFile(file)
+	values, blocks, err := readFile(file)
 	if err != nil {
 		problems = append(problems, err)
+	}
+	if blocks != nil {
+		var wrong []error
+		c.connectors, wrong = parseConnectors(blocks)
+		for _, err := range wrong {
+			problems = append(problems, fmt.Errorf("%s: %w", filepath.Base(file), err))
+		}
 	}
 	for _, s := range settings {
 		if value, ok := values[s.key]; ok {
@@ -250,6 +328,12 @@ func (c *config) check(given map[string]bool) []error {
 	if given["database"] && given["database_file"] {
 		problems = append(problems, errors.New("database and database_file: set one of them"))
 	}
+	if (c.smtp.Host == "") != (c.mailFrom == "") {
+		problems = append(problems, errors.New("smtp_address and mail_from go together, set both or neither"))
+	}
+	if (c.smtp.Username == "") != (c.smtp.Password == "") {
+		problems = append(problems, errors.New("smtp_username and smtp_password_file go together, set both or neither"))
+	}
 	if (c.publicURL != nil || c.tlsCertificate != "") && !given["console_listen"] {
 		c.consoleListen = ""
 	}
@@ -257,20 +341,22 @@ func (c *config) check(given map[string]bool) []error {
 }
 
 // readFile returns the settings of a YAML file: scalars, and lists of scalars
-// joined with commas.
-func readFile(path string) (map[string]string, error) {
+// joined with commas; and, as they are, its connectors.
+func readFile(path string) (values map[string]string, blocks any, err error) {
 	if path == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
+		return nil, nil, fmt.Errorf("reading the configuration: %w", err)
 	}
 	var document map[string]any
 	if err := yaml.Unmarshal(text, &document); err != nil {
-		return nil, fmt.Errorf("%s is not YAML: %s", filepath.Base(path), strings.SplitN(yaml.FormatError(err, false, false), "\n", 2)[0])
+		return nil, nil, fmt.Errorf("%s is not YAML: %s", filepath.Base(path), strings.SplitN(yaml.FormatError(err, false, false), "\n", 2)[0])
 	}
-	values := make(map[string]string, len(document))
+	blocks = document["connectors"]
+	delete(document, "connectors")
+	values = make(map[string]string, len(document))
 	for key, value := range document {
 		switch value := value.(type) {
 		case []any:
@@ -280,14 +366,14 @@ func readFile(path string) (map[string]string, error) {
 			}
 			values[key] = strings.Join(parts, ",")
 		case map[string]any:
-			return nil, fmt.Errorf("%s: %s takes one value, not a block of them", filepath.Base(path), key)
+			return nil, nil, fmt.Errorf("%s: %s takes one value, not a block of them", filepath.Base(path), key)
 		case nil:
 			values[key] = ""
 		default:
 			values[key] = fmt.Sprint(value)
 		}
 	}
-	return values, nil
+	return values, blocks, nil
 }
 
 func lookup(environment []string, name string) string {

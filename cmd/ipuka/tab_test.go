@@ -129,7 +129,8 @@ func (b *tab) watch(page *rod.Page) (wait func()) {
 		func(e *proto.PageLoadEventFired) {},
 		func(e *proto.LogEntryAdded) {
 			b.mu.Lock()
-			expected := e.Entry.Source == proto.LogLogEntrySourceNetwork && b.refused[e.Entry.URL]
+			bare, _, _ := strings.Cut(e.Entry.URL, "?")
+			expected := e.Entry.Source == proto.LogLogEntrySourceNetwork && (b.refused[e.Entry.URL] || b.refused[bare])
 			b.mu.Unlock()
 			if !expected {
 				note("log, %s %s: %s (%s)", e.Entry.Source, e.Entry.Level, e.Entry.Text, e.Entry.URL)
@@ -146,6 +147,9 @@ func (b *tab) watch(page *rod.Page) (wait func()) {
 			note("exception: %s", e.ExceptionDetails.Text)
 		},
 		func(e *proto.AuditsIssueAdded) {
+			if e.Issue.Code == "BounceTrackingIssue" {
+				return // a CLI's listener leads back here, and is no site that tracks anybody
+			}
 			details, _ := json.Marshal(e.Issue.Details)
 			note("%s: %s", e.Issue.Code, details)
 		},
@@ -170,6 +174,9 @@ func (b *tab) quiet() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, trouble := range b.troubles {
+		if slices.ContainsFunc(b.others, func(origin string) bool { return strings.Contains(trouble, origin+"/") }) {
+			continue // somebody else's page
+		}
 		b.Errorf("the browser complains: %s", trouble)
 	}
 	for _, address := range b.requests {

@@ -8,8 +8,18 @@
 //
 // Whoever fails to sign in learns one thing only: that it failed. An unknown account,
 // a wrong password, a disabled user and one without a password have the same answer
-// after the same work. Guessing is slowed down and never locks anybody out for good;
-// throttle.go has the numbers.
+// after the same work; signing up and asking for a new password tell nobody whether an
+// address is known. Guessing is slowed down and never locks anybody out for good;
+// throttle.go and limit.go have the numbers.
+//
+// A link in a mail carries 256 random bits, of which the SHA-256 is stored. It is good
+// once, for minutes or hours, and only while the account is what it was. An address is
+// proved before there is an account with it, or before an account moves to it.
+//
+// After the password an authenticator app may be asked for (RFC 6238), or one of ten
+// recovery codes. A passkey (WebAuthn Level 2) with its user verified stands for both
+// factors. Secrets are sealed at rest. Whatever changes how somebody signs in needs a
+// session that began lately, is on record, and is told to the user by mail.
 package email
 
 import (
@@ -18,16 +28,18 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
-	"golang.org/x/text/unicode/norm"
+	"github.com/go-webauthn/webauthn/webauthn"
 
 	"github.com/ipuka/ipuka/audit"
 	"github.com/ipuka/ipuka/identity"
 	"github.com/ipuka/ipuka/internal/database"
 	"github.com/ipuka/ipuka/internal/errs"
+	"github.com/ipuka/ipuka/internal/httpapi"
+	"github.com/ipuka/ipuka/internal/mail"
+	"github.com/ipuka/ipuka/internal/sealed"
 )
 
 //go:embed migrations/*.sql
@@ -35,6 +47,12 @@ var migrationFS embed.FS
 
 // Migrations are the tables of this package. They come after [identity.Migrations].
 var Migrations = database.Migrations{Name: "email", FS: migrationFS}
+
+// Mailer sends mail. *mail.Mailer does; a message that is sent within a transaction is
+// sent if that commits.
+type Mailer interface {
+	Send(ctx context.Context, m mail.Message) error
+}
 
 // Config is what a Connector needs.
 type Config struct {
@@ -44,9 +62,29 @@ type Config struct {
 	// Cost is what a hash costs; zero is [DefaultCost]. Hashes of another cost stay
 	// valid and are made anew when their user signs in.
 	Cost Cost
-	// Now is the clock of the throttle; nil is the process's own.
+	// Now is the clock; nil is the process's own for the throttle and the database's
+	// for all else.
 	Now func() time.Time
+	// Mail sends links and notices, and Box seals what is stored of second factors,
+	// passkeys and pending sign-ups. Without them, or without ConsoleURL, passwords
+	// work and all else is errs.Unavailable.
+	Mail Mailer
+	Box  *sealed.Box
+	// ConsoleURL is where the links in mails lead, such as "https://ipuka.example.com".
+	// Its host is what passkeys are bound to: another host makes all of them worthless.
+	ConsoleURL string
+	// SiteName is what the installation is called in mails and authenticators; "Ipuka"
+	// when empty.
+	SiteName string
+	// SignUp lets people make accounts for themselves.
+	SignUp bool
+	// PasswordLogin lets people sign in by a password or a passkey. Without it nobody
+	// does, site administrators included.
+	PasswordLogin bool
 }
+
+// Settings say what people can do here.
+type Settings struct{ SignUp, PasswordLogin bool }
 
 // Connector signs users in. It is safe for concurrent use.
 type Connector struct {
@@ -57,6 +95,15 @@ type Connector struct {
 	pool      *pool
 	throttle  *throttle
 	dummy     hash // what a password is compared with when there is nothing to compare with
+
+	now      func() time.Time // nil: the database's clock
+	mail     Mailer
+	box      *sealed.Box
+	console  string // without a slash at the end
+	site     string
+	settings Settings
+	webauthn *webauthn.WebAuthn // nil where there can be no passkeys
+	swept    atomic.Int64
 }
 
 // New returns a connector for the users of a directory.
@@ -70,59 +117,58 @@ func New(config Config) (*Connector, error) {
 	if err := config.Cost.check(); err != nil {
 		return nil, err
 	}
-	if config.Now == nil {
-		config.Now = time.Now
+	if config.SiteName == "" {
+		config.SiteName = "Ipuka"
 	}
-	return &Connector{
+	throttleNow := config.Now
+	if throttleNow == nil {
+		throttleNow = time.Now
+	}
+	c := &Connector{
 		directory: config.Directory,
 		db:        config.DB,
 		store:     store{db: config.DB},
 		audit:     config.Audit,
 		pool:      newPool(runtime.GOMAXPROCS(0), config.Cost),
-		throttle:  newThrottle(config.Now),
+		throttle:  newThrottle(throttleNow),
 		dummy:     config.Cost.dummy(),
-	}, nil
+		now:       config.Now,
+		mail:      config.Mail,
+		box:       config.Box,
+		console:   strings.TrimRight(config.ConsoleURL, "/"),
+		site:      httpapi.Clean(config.SiteName, 100),
+		settings:  Settings{SignUp: config.SignUp && config.PasswordLogin, PasswordLogin: config.PasswordLogin},
+	}
+	var err error
+	c.webauthn, err = newWebAuthn(c.console, c.site)
+	return c, err
 }
 
-// The length of a password, in characters after normalisation (NFC).
-const (
-	MinPassword = 12
-	MaxPassword = 256
-)
+// Settings returns what people can do here.
+func (c *Connector) Settings() Settings { return c.settings }
 
-// maxPasswordBytes bounds what is normalised at all.
-const maxPasswordBytes = 8 << 10
+// clock returns the time that links and codes are judged by.
+func (c *Connector) clock(ctx context.Context) (time.Time, error) {
+	if c.now != nil {
+		return c.now().UTC().Truncate(time.Microsecond), nil
+	}
+	return c.db.Now(ctx)
+}
 
-// ValidPassword returns nil when password may be the password of a user with a login
-// and an e-mail address, and otherwise an errs.Invalid that says why not.
-func ValidPassword(password, login, address string) error {
-	text, err := normalize(password)
-	if err != nil {
-		return err
-	}
-	if n := utf8.RuneCountInString(text); n < MinPassword || n > MaxPassword {
-		return errs.Errorf(errs.Invalid, "a password has %d to %d characters", MinPassword, MaxPassword)
-	}
-	if strings.ContainsFunc(text, unicode.IsControl) {
-		return errs.Errorf(errs.Invalid, "a password has no control characters, such as line breaks")
-	}
-	bare := strings.TrimSpace(text)
-	if bare == "" {
-		return errs.Errorf(errs.Invalid, "a password is more than spaces")
-	}
-	if strings.EqualFold(bare, login) || strings.EqualFold(bare, address) {
-		return errs.Errorf(errs.Invalid, "the password must differ from the login and the e-mail address")
+// complete is errs.Unavailable while what a Config may leave out is left out.
+func (c *Connector) complete() error {
+	if c.mail == nil || c.box == nil || c.console == "" {
+		return errs.Errorf(errs.Unavailable, "this needs mail, which is not set up here: ask the administrator")
 	}
 	return nil
 }
 
-// normalize returns the one form of a password that is hashed, so that keyboards
-// that compose letters differently agree (NIST SP 800-63B §5.1.1.2).
-func normalize(password string) (string, error) {
-	if len(password) > maxPasswordBytes || !utf8.ValidString(password) {
-		return "", errs.Errorf(errs.Invalid, "a password has %d to %d characters", MinPassword, MaxPassword)
+// signInOff is errs.NotFound while nobody signs in here.
+func (c *Connector) signInOff() error {
+	if !c.settings.PasswordLogin {
+		return errs.Errorf(errs.NotFound, "nobody signs in by a password here")
 	}
-	return norm.NFC.String(password), nil
+	return c.complete()
 }
 
 // Setup makes the first user, with a password, and the first organization, in one
@@ -182,55 +228,4 @@ func (c *Connector) first(ctx context.Context, n identity.First, password string
 		return identity.User{}, identity.Organization{}, err
 	}
 	return user, organization, nil
-}
-
-// SetPassword gives a user a password, the first or a new one, and ends all of the
-// user's sessions. The caller has made sure that actor may: a user who changes the
-// own password has just proved to know the old one. From then on the user can also
-// sign in by the e-mail address on file; an address that somebody else signs in with
-// is errs.Conflict.
-func (c *Connector) SetPassword(ctx context.Context, actor identity.Principal, userID, password string) error {
-	user, err := c.directory.User(ctx, userID)
-	if err != nil {
-		return err
-	}
-	if err := ValidPassword(password, user.Login, user.Email); err != nil {
-		return err
-	}
-	encoded, err := c.hash(ctx, password)
-	if err != nil {
-		return err
-	}
-	return c.db.Tx(ctx, func(ctx context.Context) error {
-		if user.Email != "" {
-			i := identity.Identity{Connector: identity.EmailConnector, Subject: user.Email}
-			if err := c.directory.AddIdentity(ctx, actor, userID, i); err != nil {
-				return err
-			}
-		}
-		if err := c.store.setPassword(ctx, userID, encoded); err != nil {
-			return err
-		}
-		event := actor.Did(audit.Event{
-			Name: "user-password-changed", Object: "user:" + user.Login,
-			Description: "Changed the password of " + user.Login, Decision: audit.Allow,
-		})
-		if _, err := c.audit.AppendDone(ctx, audit.Site, event, audit.Outcome{Result: audit.Succeeded}); err != nil {
-			return err
-		}
-		return c.directory.EndSessions(ctx, actor, userID)
-	})
-}
-
-// hash returns the encoded hash of a valid password.
-func (c *Connector) hash(ctx context.Context, password string) (string, error) {
-	text, err := normalize(password)
-	if err != nil {
-		return "", err
-	}
-	var h hash
-	if err := c.pool.run(ctx, func() { h = c.pool.cost.hash(text) }); err != nil {
-		return "", err
-	}
-	return h.String(), nil
 }

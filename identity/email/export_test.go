@@ -50,7 +50,25 @@ func (t *throttle) Sizes() (accounts, networks int) {
 	return len(t.accounts), len(t.networks)
 }
 
-var Network = network
+var (
+	Network = network
+	Weak    = weak
+
+	Suffixed   = suffixed
+	MailWindow = mailsPerAddress.window
+)
+
+const (
+	MaxPasskeys   = maxPasskeys
+	MinParts      = minParts
+	LongestWord   = longestWord
+	RecoveryCodes = recoveryCodes
+)
+
+// Hashes returns how many hashes c has made or waited for.
+func (c *Connector) Hashes() int64 { return c.pool.runs.Load() }
+
+func Words() map[string]bool { return words }
 
 const (
 	Window      = window

@@ -123,6 +123,7 @@ type pool struct {
 	cost    Cost
 	slots   chan struct{}
 	waiting atomic.Int64
+	runs    atomic.Int64 // so far
 }
 
 func newPool(slots int, cost Cost) *pool {
@@ -140,6 +141,7 @@ func (p *pool) run(ctx context.Context, work func()) error {
 		}
 	}
 	defer func() { <-p.slots }()
+	p.runs.Add(1)
 	work()
 	return nil
 }

@@ -2,6 +2,7 @@ package email
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,24 @@ const (
 	ThrottledNetwork = "throttled_network"
 	PasswordChanged  = "password_changed" // while it was being checked
 	Overloaded       = "overloaded"       // too many at the same moment
+	PasswordLoginOff = "password_login_off"
+)
+
+// The reasons why a link, a second factor or a passkey was refused.
+const (
+	ThrottledAddress = "throttled_address"
+	CodeUnknown      = "code_unknown"
+	CodeExpired      = "code_expired"
+	CodeUsed         = "code_used"
+	CodeVoid         = "code_void" // the account has changed since
+	MFAOff           = "mfa_off"
+	WrongCode        = "mfa_code_wrong"
+	ReplayedCode     = "mfa_code_replayed"
+	PasskeyRefused   = "passkey_refused"
+	PasskeyUnknown   = "passkey_unknown"
+	PasskeyReplayed  = "passkey_replayed"
+	PasskeyExpired   = "passkey_expired"
+	PasskeyCloned    = "passkey_cloned"
 )
 
 // SignIn returns the user with a login or an e-mail address, in any spelling of
@@ -30,8 +49,12 @@ const (
 // After too many of them it is errs.Exhausted, for accounts that do not exist just
 // as well; errs.Exhausted also when too many sign in at the same moment. Failures
 // are on record before SignIn returns: an audit log that cannot be written is
-// errs.Unavailable.
+// errs.Unavailable. It is the first factor only: whoever calls goes on to ask for the
+// second one, see [Connector.Factors].
 func (c *Connector) SignIn(ctx context.Context, loginOrEmail, password string) (identity.User, error) {
+	if !c.settings.PasswordLogin {
+		return identity.User{}, c.closed(ctx, "the login or the password is wrong")
+	}
 	text, err := normalize(password)
 	if err != nil {
 		return identity.User{}, err
@@ -40,22 +63,9 @@ func (c *Connector) SignIn(ctx context.Context, loginOrEmail, password string) (
 	if err != nil {
 		return identity.User{}, err
 	}
-	from := network(httpapi.RequestOf(ctx).Address)
-	known, err := c.store.knowsOrigin(ctx, found.user.ID, from)
+	from, err := c.judge(ctx, &found, text)
 	if err != nil {
 		return identity.User{}, err
-	}
-	attempt, refused, ok := c.throttle.begin(found.user.ID, found.name, from, known)
-	if !ok {
-		return identity.User{}, c.throttled(ctx, found.user, refused)
-	}
-	var match bool
-	if err := c.pool.run(ctx, func() { match = found.hash.matches(text) }); err != nil {
-		attempt.forget()
-		return identity.User{}, c.overloaded(ctx, err)
-	}
-	if found.reason == "" && !match {
-		found.reason = WrongPassword
 	}
 	if found.reason == "" {
 		// Hashing took long. A password that was changed meanwhile has ended all sessions,
@@ -67,9 +77,55 @@ func (c *Connector) SignIn(ctx context.Context, loginOrEmail, password string) (
 	if found.reason != "" {
 		return identity.User{}, c.fail(ctx, found)
 	}
-	attempt.forget()
-	c.succeeded(ctx, found, text, from)
+	from.attempt.forget()
+	c.succeeded(ctx, found, text, from.network)
 	return found.user, nil
+}
+
+// try is an attempt that was judged, and the network that it came from.
+type try struct {
+	attempt attempt
+	network string
+}
+
+// judge compares a password with the one of an account and says in found.reason
+// whether it is wrong. The try counts, as a failure until somebody forgets it. The
+// error says that nothing was compared.
+func (c *Connector) judge(ctx context.Context, found *candidate, text string) (try, error) {
+	t := try{network: network(httpapi.RequestOf(ctx).Address)}
+	known, err := c.store.knowsOrigin(ctx, found.user.ID, t.network)
+	if err != nil {
+		return t, err
+	}
+	attempt, refused, ok := c.throttle.begin(found.user.ID, found.name, t.network, known)
+	if !ok {
+		return t, c.throttled(ctx, found.user, refused)
+	}
+	t.attempt = attempt
+	now, err := c.clock(ctx)
+	if err != nil {
+		return t, err
+	}
+	others := failuresOf(found.user.ID, found.name, t.network, now)
+	if reason, err := c.exceeded(ctx, others, t.network, known); err != nil || reason != "" {
+		attempt.forget()
+		if err != nil {
+			return t, err
+		}
+		return t, c.throttled(ctx, found.user, refusal{reason, c.throttle.note(found.user.ID, found.name, t.network, reason)})
+	}
+	var match bool
+	if err := c.pool.run(ctx, func() { match = found.hash.matches(text) }); err != nil {
+		attempt.forget()
+		return t, c.overloaded(ctx, err)
+	}
+	if found.reason == "" && !match {
+		found.reason = WrongPassword
+	}
+	if found.reason != "" {
+		return t, c.failed(ctx, others, now)
+	}
+	return t, nil
 }
 
 // candidate is the account that somebody wants to sign in to.
@@ -125,6 +181,15 @@ func (c *Connector) recheck(ctx context.Context, found candidate) (string, error
 		return AccountDisabled, nil
 	case encoded != found.encoded:
 		return PasswordChanged, nil
+	case user.Email == "":
+		return "", nil // somebody without an address, who signs in by login only
+	}
+	identities, err := c.directory.Identities(ctx, user.ID)
+	if err != nil {
+		return "", err
+	}
+	if !slices.ContainsFunc(identities, func(i identity.Identity) bool { return i.Connector == identity.EmailConnector }) {
+		return NoPassword, nil // unlinked: the password that is left opens nothing
 	}
 	return "", nil
 }
@@ -135,6 +200,15 @@ func (c *Connector) fail(ctx context.Context, found candidate) error {
 		return err
 	}
 	return identity.Refuse(found.reason, found.user.Principal(identity.EmailConnector), "the login or the password is wrong")
+}
+
+// closed refuses a sign-in since nobody signs in here, and puts that on record at
+// most once a minute.
+func (c *Connector) closed(ctx context.Context, public string) error {
+	if err := c.refused(ctx, PasswordLoginOff, identity.User{}, c.throttle.refuse(&c.throttle.closed)); err != nil {
+		return err
+	}
+	return identity.Refuse(PasswordLoginOff, identity.Principal{Connector: identity.EmailConnector}, public)
 }
 
 func (c *Connector) throttled(ctx context.Context, user identity.User, r refusal) error {

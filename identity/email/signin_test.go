@@ -152,3 +152,15 @@ func TestPoolIsBounded(t *testing.T) {
 	_, err := w.SignIn(t.Context(), "admin", good)
 	ok(t, err)
 }
+
+// A password opens nothing once its identity has been unlinked.
+func TestUnlinkedPassword(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		user := w.user(t, "bob")
+		_, err := w.SignIn(t.Context(), "bob", good)
+		ok(t, err)
+		ok(t, w.db.Conn(t.Context()).Exec("DELETE FROM identities WHERE user_id = ? AND connector = 'email'", user.ID).Error)
+		_, err = w.SignIn(t.Context(), "bob", good)
+		reason(t, err, email.NoPassword)
+	})
+}

@@ -45,7 +45,7 @@ type throttle struct {
 	strangers []counter // by hash of the name
 	swept     time.Time
 
-	overloads, setups counter // what was refused for other reasons
+	overloads, setups, links, closed, passkeys counter // what was refused for other reasons
 }
 
 func newThrottle(now func() time.Time) *throttle {
@@ -139,10 +139,7 @@ func (t *throttle) begin(userID, name, network string, known bool) (attempt, ref
 	defer t.mu.Unlock()
 	now := t.now()
 	t.sweep(now)
-	account := &t.strangers[maphash.String(t.seed, name)%strangers]
-	if userID != "" {
-		account = entry(t.accounts, userID)
-	}
+	account := t.account(userID, name)
 	a := attempt{throttle: t, at: now}
 	if network != "" {
 		from := entry(t.networks, network)
@@ -163,6 +160,24 @@ func (t *throttle) begin(userID, name, network string, known bool) (attempt, ref
 		c.add(now)
 	}
 	return a, refusal{}, true
+}
+
+// note counts a refusal for a reason that the database has given; see [counter.refuse].
+func (t *throttle) note(userID, name, network, reason string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if reason == ThrottledNetwork {
+		return entry(t.networks, network).refuse(t.now())
+	}
+	return t.account(userID, name).refuse(t.now())
+}
+
+// account returns the counter of an account, or of a name without one.
+func (t *throttle) account(userID, name string) *counter {
+	if userID != "" {
+		return entry(t.accounts, userID)
+	}
+	return &t.strangers[maphash.String(t.seed, name)%strangers]
 }
 
 func entry(m map[string]*counter, key string) *counter {

@@ -1,0 +1,132 @@
+package web
+
+import "strings"
+
+// advice is what a reason for refusing a sign-in means, and what an administrator can
+// do about it.
+type advice struct{ means, remedy string }
+
+// advices are the reasons that are known. Those that a person can do nothing about
+// but sign in again have no remedy.
+var advices = map[string]advice{
+	"wrong_password":     {"The password was wrong.", "The person can set a new one from the sign-in page. When it happens often and they did not do it, look at where it came from."},
+	"no_password":        {"The account has no password.", "The person signs in the way they did before, and can set a password under Sign-in methods."},
+	"unknown_account":    {"Nobody has this login or address.", "Check how the person spells it."},
+	"password_login_off": {"Signing in with a password is switched off.", "Use another way to sign in, or set password_login to true."},
+	"mfa_code_wrong":     {"The code of the authenticator app was wrong, or had been used.", "The clock of the person's phone must be right. A recovery code works instead."},
+	"mfa_code_replayed":  {"The code of the authenticator app had been used already.", "Wait for the next code, half a minute at most."},
+	"mfa_off":            {"A second factor was given for an account that has none.", "Try again from the sign-in page."},
+	"throttled_account":  {"Too many wrong passwords or codes for this account.", "Wait 15 minutes. When the person did not do it, look at where they came from."},
+	"throttled_network":  {"Too many wrong passwords from this network.", "Wait a few minutes. When it goes on, block the network in front of Ipuka."},
+	"throttled_address":  {"Too many mails to this address.", "Wait an hour."},
+	"overloaded":         {"Too many people signed in at the same moment.", "Try again. When it happens often, give the server more processors."},
+	"password_changed":   {"The password was changed in the same moment.", "Try again with the new one."},
+	"code_unknown":       {"The link or code is none of ours.", "Open the newest mail, and the whole of its link."},
+	"code_expired":       {"The link or code had expired.", "Ask for another one."},
+	"code_used":          {"The link or code had been used already.", "Ask for another one, if it is still needed."},
+	"code_void":          {"The account has changed since the link was sent.", "Ask for another one."},
+	"setup_code_wrong":   {"Somebody tried to set Ipuka up with a wrong code.", "The right one is in the server's log, until there is an administrator."},
+	"provider_session":   {"The provider ended the person's session.", "Sign in again."},
+	"user_disabled":      {"The account is disabled.", "Enable it under Users, if the person should be let in."},
+	"managed_account":    {"The account belongs to an organization and signs in through its single sign-on only.", "Have the person use single sign-on."},
+	"passkey_cloned":     {"The passkey may have been copied: its counter went back.", "Have the person remove the passkey and add it again."},
+	"passkey_unknown":    {"Nobody here has this passkey.", "The person may have removed it here, and not from the device."},
+	"passkey_expired":    {"The person took too long.", "Try again."},
+	"passkey_refused":    {"The passkey did not prove who they are.", "Try again; check that the console has the address that it had when the passkey was made."},
+	"passkey_replayed":   {"The answer of the passkey had been used before.", "Try again. When the person did not do it, look at where it came from."},
+
+	"flow_unknown":   {"The browser came back without having been sent, or its cookies were gone.", "Begin at the sign-in page. If it happens to everybody, the address of the console (console_url) differs from the one that people open."},
+	"flow_expired":   {"It took more than ten minutes to come back from the provider.", "Try again."},
+	"flow_used":      {"The answer of the provider had been used before, as by going back in the browser.", "Try again from the sign-in page."},
+	"flow_connector": {"The answer came from another provider than the browser was sent to.", "Try again. If it stays, check that each provider has its own callback URL."},
+	"flow_session":   {"Somebody else was signed in when it began, or nobody.", "Try again."},
+	"replayed":       {"The answer had been used before.", "Try again. When the person did not do it, look at where it came from."},
+	"not_fresh":      {"Linking an account needs a sign-in of the last 15 minutes.", "Sign in again, then link."},
+
+	"not_a_member":       {"The person is in none of the groups that are let in.", "Add them to the group at the provider, or change the connector's organizations or groups."},
+	"sign_up_off":        {"Nobody has this identity, and the connector makes no accounts.", "Set sign_up to true for it, or have the person sign in another way and link it."},
+	"identity_elsewhere": {"The identity belongs to another account here.", "The person signs in with it, or removes it from the other account first."},
+	"identity_twice":     {"Two first sign-ins of one person met.", "Try again."},
+	"managed_elsewhere":  {"The account belongs to another organization.", "The person needs an account of their own for this one."},
+	"organization_gone":  {"The organization has been deleted.", "Restore it under Organizations, if that was a mistake."},
+	"connector_off":      {"The organization does not use this provider any more.", "Set it up again under the organization's Single sign-on."},
+	"external_invalid":   {"What the provider says of the person cannot be used.", "The detail says which part. Change what the provider sends."},
+	"external_expired":   {"The provider's own session was over.", "Sign in again at the provider."},
+	"internal":           {"Something failed in Ipuka itself.", "The server's log has the cause under the request ID."},
+
+	"oauth_denied":   {"The person, or a rule of the provider, said no.", "Allow the application at the provider; an organization there may have to approve it."},
+	"oauth_error":    {"The provider answered with an error.", "The detail has its code. It is about the application's registration there, as a rule."},
+	"oauth_response": {"The provider's answer made no sense.", "Check that the address of the provider is right."},
+	"oauth_state":    {"The answer belongs to another attempt to sign in.", "Try again from the sign-in page."},
+	"oauth_issuer":   {"The answer came from another provider than the one that was asked.", "Check the issuer or the address of the provider in the configuration."},
+	"oauth_code":     {"The provider did not take the code back.", "The detail says why: a wrong client secret or callback URL, most often."},
+	"oauth_client":   {"The provider does not know Ipuka under this client ID and secret.", "Check client_id and the file with the secret."},
+	"oauth_token":    {"The provider gave no access token that can be used.", "Check the kind of the application at the provider."},
+	"oauth_expired":  {"The code had expired.", "Try again."},
+
+	"github_scope":         {"GitHub did not grant all that was asked for.", "The person allows it on GitHub's page; the organization may have to approve the application."},
+	"github_not_a_member":  {"The person is in none of the GitHub organizations that are let in.", "Invite them there, or change organizations in the configuration."},
+	"github_not_a_user":    {"That is not the account of a person at GitHub.", "Use a personal account."},
+	"github_suspended":     {"The account is suspended at GitHub.", "An administrator of the GitHub server can lift that."},
+	"gitlab_scope":         {"GitLab did not grant all that was asked for.", "Give the application at GitLab the scopes of the manual."},
+	"gitlab_not_a_member":  {"The person is in none of the GitLab groups that are let in.", "Add them there, or change groups in the configuration."},
+	"gitlab_not_a_user":    {"That is not the account of a person at GitLab.", "Use a personal account."},
+	"gitlab_not_active":    {"The account is blocked or not yet active at GitLab.", "An administrator of the GitLab server can change that."},
+	"atlassian_scope":      {"Atlassian did not grant all that was asked for.", "Give the application the scopes of the manual."},
+	"atlassian_not_a_user": {"That is not the account of a person at Atlassian.", "Use a personal account."},
+	"atlassian_not_active": {"The account is not active at Atlassian.", "An administrator there can change that."},
+
+	"oidc_issuer":            {"The token was made by another issuer than the configured one.", "Copy issuer exactly as the provider's discovery document has it, with or without the slash at its end."},
+	"oidc_issuer_parameter":  {"The answer names another issuer than the configured one.", "Copy issuer exactly as the provider's discovery document has it."},
+	"oidc_audience":          {"The token was made for another application.", "Check client_id against the application at the provider."},
+	"oidc_authorized_party":  {"The token was given to another application.", "Check client_id against the application at the provider."},
+	"oidc_expired":           {"The token had expired when it came.", "Compare the clocks of this server and the provider."},
+	"oidc_issued_at":         {"The token says that it was made too long ago, or in the future.", "Compare the clocks of this server and the provider."},
+	"oidc_not_yet":           {"The token is not valid yet.", "Compare the clocks of this server and the provider."},
+	"oidc_nonce":             {"The token belongs to another attempt to sign in.", "Try again from the sign-in page."},
+	"oidc_signature":         {"The token is not signed with a key of the provider.", "If the provider has just changed its keys, try again; else check the issuer."},
+	"oidc_key":               {"The provider publishes no key that fits.", "Check the issuer and its key set (jwks_uri)."},
+	"oidc_algorithm":         {"The token is signed in a way that is not taken.", "Have the provider sign with RS256, ES256 or another asymmetric algorithm."},
+	"oidc_discovery":         {"The provider's discovery document cannot be used.", "Check the issuer; the document is at /.well-known/openid-configuration below it."},
+	"oidc_domain":            {"The person's address is of a domain that is not let in, or not confirmed.", "Add the domain to domains, or have the provider confirm the address."},
+	"oidc_tenant":            {"The person is of a tenant that is not let in.", "Add the tenant to tenants."},
+	"oidc_no_id_token":       {"The provider sent no ID token.", "Check that the scopes have openid in them."},
+	"oidc_subject":           {"The token does not say, or not twice the same, who it is about.", "Ask the provider's support: sub is required."},
+	"oidc_claims":            {"What the token says cannot be read.", "The detail says which claim. Change its mapping at the provider."},
+	"oidc_malformed":         {"The token cannot be read.", "Check that the issuer is an OpenID Connect provider."},
+	"oidc_type":              {"The token is of another kind than an ID token.", "Check the kind of the application at the provider."},
+	"oidc_userinfo":          {"The provider's userinfo does not fit the token.", "Check that its address belongs to the same provider."},
+	"oidc_access_token_hash": {"The tokens of the answer do not belong together.", "Try again; if it stays, ask the provider's support."},
+	"oidc_not_fresh":         {"The provider did not ask the person again.", "Have them sign out at the provider, and try again."},
+
+	"saml_signature":       {"The answer is not signed by a certificate of the provider's metadata.", "The provider may have changed its certificate: take its metadata again."},
+	"saml_certificate":     {"The certificate that the answer is signed with is not one that can be used.", "Take the provider's metadata again."},
+	"saml_weak_alg":        {"The answer is signed with SHA-1 or another weak method.", "Switch the provider's signature to SHA-256."},
+	"saml_audience":        {"The answer was made for another service.", "Enter our entity ID at the provider, as Single sign-on shows it."},
+	"saml_recipient":       {"The answer was made for another address.", "Enter our ACS URL at the provider, as Single sign-on shows it."},
+	"saml_destination":     {"The answer was sent to another address than it says.", "Enter our ACS URL at the provider, as Single sign-on shows it."},
+	"saml_issuer":          {"The answer is of another provider than the metadata's.", "Take the metadata of the provider that answers."},
+	"saml_expired":         {"The answer had expired when it came.", "Compare the clocks of this server and the provider."},
+	"saml_not_yet":         {"The answer is not valid yet.", "Compare the clocks of this server and the provider."},
+	"saml_not_fresh":       {"The provider did not ask the person again.", "Have them sign out at the provider, and try again."},
+	"saml_unsolicited":     {"The provider sent somebody who had not asked, and that is not allowed.", "Begin at our sign-in page, or allow sign-ins that begin at the provider."},
+	"saml_in_response_to":  {"The answer belongs to another attempt to sign in.", "Try again from the sign-in page."},
+	"saml_status":          {"The provider said no.", "The detail has its reason. Is the person assigned to the application there?"},
+	"saml_subject":         {"The answer does not say who it is about in a way that lasts.", "Have the provider send a persistent NameID or the e-mail address."},
+	"saml_encrypted":       {"The answer is encrypted, and cannot be read or need not be.", "Allow encrypted assertions, or switch encryption off at the provider."},
+	"saml_structure":       {"The answer is not built as the standard asks.", "The detail says where. It is the provider's side that has to change."},
+	"saml_reference_count": {"The signature does not cover one thing and that alone.", "Sign the assertion or the response at the provider, in the usual way."},
+	"saml_too_large":       {"The answer is too large.", "Have the provider send fewer groups."},
+	"saml_encoding":        {"The answer cannot be decoded.", "Check that the provider answers by HTTP POST."},
+	"saml_doctype":         {"The answer has a document type, which none may have.", "It is the provider's side that has to change. Look at who sent it."},
+	"saml_comment":         {"The answer has a comment in it, which none may have.", "It is the provider's side that has to change. Look at who sent it."},
+	"saml_cdata":           {"The answer has unparsed text in it, which none may have.", "It is the provider's side that has to change. Look at who sent it."},
+	"saml_instruction":     {"The answer has a processing instruction in it, which none may have.", "It is the provider's side that has to change. Look at who sent it."},
+}
+
+// explain returns what a reason means and what to do about it; nothing for one that
+// is not known.
+func explain(reason string) (means, remedy string) {
+	a := advices[strings.TrimSpace(reason)]
+	return a.means, a.remedy
+}
