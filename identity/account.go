@@ -188,6 +188,14 @@ func (d *Directory) DeleteUser(ctx context.Context, actor Principal, userID stri
 		if err := d.store.deleteUser(ctx, userID, places, now); err != nil {
 			return err
 		}
+		d.mu.Lock()
+		forget := slices.Clone(d.onDelete)
+		d.mu.Unlock()
+		for _, fn := range forget {
+			if err := fn(ctx, userID); err != nil {
+				return err
+			}
+		}
 		var t trail
 		for _, organizationID := range places {
 			t.touch(organizationID)

@@ -85,6 +85,7 @@ type Directory struct {
 
 	mu       sync.Mutex
 	onChange []func(organizationID string)
+	onDelete []func(ctx context.Context, userID string) error
 }
 
 // Open returns the directory in a migrated database. Somebody should call
@@ -139,6 +140,14 @@ func (d *Directory) OnChange(fn func(organizationID string)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.onChange = append(d.onChange, fn)
+}
+
+// OnDelete has fn called for every user who is deleted, in the same transaction, so
+// that other packages forget them too. Its error keeps the user.
+func (d *Directory) OnDelete(fn func(ctx context.Context, userID string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.onDelete = append(d.onDelete, fn)
 }
 
 // changed tells the listeners once the transaction of ctx has committed.

@@ -139,6 +139,7 @@ func New(config Config) (*Connector, error) {
 		site:      httpapi.Clean(config.SiteName, 100),
 		settings:  Settings{SignUp: config.SignUp && config.PasswordLogin, PasswordLogin: config.PasswordLogin},
 	}
+	c.directory.OnDelete(c.store.forget)
 	var err error
 	c.webauthn, err = newWebAuthn(c.console, c.site)
 	return c, err

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/ipuka/ipuka/identity"
 	"github.com/ipuka/ipuka/identity/email"
 	"github.com/ipuka/ipuka/internal/database/databasetest"
 	"github.com/ipuka/ipuka/internal/errs"
@@ -162,5 +163,27 @@ func TestUnlinkedPassword(t *testing.T) {
 		ok(t, w.db.Conn(t.Context()).Exec("DELETE FROM identities WHERE user_id = ? AND connector = 'email'", user.ID).Error)
 		_, err = w.SignIn(t.Context(), "bob", good)
 		reason(t, err, email.NoPassword)
+	})
+}
+
+// Of a deleted account nothing is left.
+func TestDeletedAccountIsForgotten(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.user(t, "first")
+		user := w.user(t, "bob")
+		_, err := w.SignIn(t.Context(), "bob", good)
+		ok(t, err)
+		left := func() (n int64) {
+			ok(t, w.db.Reader(t.Context()).Raw("SELECT (SELECT count(*) FROM passwords WHERE user_id = ?) + (SELECT count(*) FROM email_codes WHERE user_id = ?)", user.ID, user.ID).Scan(&n).Error)
+			return n
+		}
+		ok(t, w.ForgotPassword(t.Context(), user.Email))
+		if n := left(); n != 2 {
+			t.Fatalf("there are %d rows", n)
+		}
+		ok(t, w.directory.DeleteUser(t.Context(), identity.Principal{}, user.ID))
+		if n := left(); n != 0 {
+			t.Errorf("%d rows are left", n)
+		}
 	})
 }

@@ -78,3 +78,13 @@ func (s store) knowsOrigin(ctx context.Context, userID, network string) (bool, e
 		userID, network, database.Micros(now.Add(-originLife))).Scan(&n).Error
 	return n > 0, err
 }
+
+// forget deletes everything about a user.
+func (s store) forget(ctx context.Context, userID string) error {
+	for _, table := range []string{"passwords", "password_origins", "email_codes", "totp", "recovery_codes", "passkeys", "passkey_users"} {
+		if err := s.db.Conn(ctx).Exec("DELETE FROM "+table+" WHERE user_id = ?", userID).Error; err != nil {
+			return err
+		}
+	}
+	return nil
+}
