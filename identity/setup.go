@@ -57,16 +57,18 @@ func (d *Directory) setUp(ctx context.Context) (bool, error) {
 // there is a user, and errs.Forbidden for any other code. It changes nothing, so a
 // page may ask it before it shows a form.
 func (d *Directory) CheckSetupCode(ctx context.Context, code string) error {
+	// In this order: a set-up that is done in between has used the code up, and the
+	// answer is that it is done.
+	want, _, err := d.store.setup(ctx)
+	if err != nil {
+		return err
+	}
 	used, err := d.setUp(ctx)
 	if err != nil {
 		return err
 	}
 	if used {
 		return errSetUp(errs.NotFound)
-	}
-	want, _, err := d.store.setup(ctx)
-	if err != nil {
-		return err
 	}
 	got := sha256.Sum256([]byte(code))
 	if subtle.ConstantTimeCompare(got[:], want) != 1 {

@@ -2,9 +2,9 @@
 // and a password.
 //
 // A password is stored as an argon2id hash (RFC 9106) with the parameters that OWASP
-// recommends. Hashing costs a fifth of a second and 19 MiB, so at most GOMAXPROCS
-// hashes are made at a time and at most 32 more wait; beyond that callers get
-// errs.Exhausted and the rest of the program stays quick.
+// recommends. Hashing costs a core up to a fifth of a second and 19 MiB, so one core
+// is left to the rest of the program and at most 32 more wait for the others; beyond
+// that callers get errs.Exhausted.
 //
 // Whoever fails to sign in learns one thing only: that it failed. An unknown account,
 // a wrong password, a disabled user and one without a password have the same answer
@@ -124,12 +124,15 @@ func New(config Config) (*Connector, error) {
 	if throttleNow == nil {
 		throttleNow = time.Now
 	}
+	// One core stays free of hashing, so that people who sign in keep nobody waiting who
+	// does something else.
+	slots := max(1, runtime.GOMAXPROCS(0)-1)
 	c := &Connector{
 		directory: config.Directory,
 		db:        config.DB,
 		store:     store{db: config.DB},
 		audit:     config.Audit,
-		pool:      newPool(runtime.GOMAXPROCS(0), config.Cost),
+		pool:      newPool(slots, config.Cost),
 		throttle:  newThrottle(throttleNow),
 		dummy:     config.Cost.dummy(),
 		now:       config.Now,
