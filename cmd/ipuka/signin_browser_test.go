@@ -136,6 +136,27 @@ func testConnectors(t *testing.T, browser *rod.Browser) {
 	away.followAny("Cancel")
 	away.lacks("access_denied")
 	away.look("refused")
+	house.administer(t, browser, p)
+}
+
+// administer walks the pages of an administrator, of the site and of an organization,
+// over the real API.
+func (i *house) administer(t *testing.T, browser *rod.Browser, p providers) {
+	t.Helper()
+	b := i.tab(t, browser, "admin", true)
+	b.others = []string{p.github.URL, p.gitlab.URL, p.oidc.Issuer}
+	b.signInAs("alice", testPassword)
+	for path, says := range map[string]string{
+		"/site": "Ways to sign in", "/site/users": "octavia", "/site/organizations": "acme", "/site/connectors": "Somebody away",
+		"/site/sign-ins": "oauth_denied", "/site/mail": "no mail server", "/acme/settings/members": "Invite people", "/acme/settings/teams": "team",
+		"/acme/settings/general": "Delete", "/acme/settings/saml": "Entity ID", "/acme/settings/provisioning": "/scim/v2/acme", "/new/organization": "organization",
+	} {
+		b.open(path, 200)
+		if !strings.Contains(strings.ToLower(b.text()), strings.ToLower(says)) {
+			t.Errorf("%s does not say %q:\n%s", path, says, b.text())
+		}
+		b.look(strings.ReplaceAll(strings.Trim(path, "/"), "/", "-"))
+	}
 }
 
 func (b *tab) signInWithGitHub(p providers, login string) {
