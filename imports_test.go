@@ -19,6 +19,7 @@ var layers = [][]string{
 	{"cmd/ipuka"},
 	{"proxy", "web"},
 	{"identity/oauth", "identity/saml", "identity/github", "identity/gitlab", "identity/oidc", "identity/atlassian", "identity/email", "identity/scim", "rbac"},
+	{"identity/codeflow"},
 	{"identity"},
 	{"audit", "state"},
 	{"internal/database/databasetest", "internal/mail", "internal/authcode"},

@@ -8,19 +8,17 @@ package atlassian
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strconv"
-	"time"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/ipuka/ipuka/identity"
+	"github.com/ipuka/ipuka/identity/codeflow"
 	"github.com/ipuka/ipuka/internal/authcode"
-	"github.com/ipuka/ipuka/internal/errs"
 )
 
 // Config is what a connector needs.
@@ -138,34 +136,20 @@ func (c *Connector) Info() identity.ConnectorInfo { return c.info }
 // Begin implements [identity.Connector]. Neither provider can be made to ask for a
 // password again.
 func (c *Connector) Begin(_ context.Context, f identity.Flow) (identity.Redirect, error) {
-	to, err := c.provider.Begin(flow(f), c.begin)
-	return identity.Redirect{URL: to}, err
+	return c.flow().Begin(f, c.begin)
 }
-
-func flow(f identity.Flow) authcode.Flow {
-	return authcode.Flow{State: f.State, Verifier: f.Verifier, Callback: f.Callback, Expires: f.Expires}
-}
-
-// patience bounds all calls for one person.
-const patience = 20 * time.Second
 
 // Finish implements [identity.Connector].
 func (c *Connector) Finish(ctx context.Context, f identity.Flow, r identity.Response) (identity.External, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	token, err := c.provider.Finish(ctx, flow(f), r.Values)
-	if refused := (*authcode.Refused)(nil); errors.As(err, &refused) {
-		return identity.External{}, c.refuse(refused.Reason, refused.Detail)
-	} else if err != nil {
-		return identity.External{}, err
-	}
-	return c.read(ctx, token)
+	return c.flow().Finish(ctx, f, r)
+}
+
+func (c *Connector) flow() codeflow.Flow {
+	return codeflow.Flow{Connector: c.info.Name, Provider: c.provider, Scope: Scope, Read: c.read}
 }
 
 func (c *Connector) refuse(reason, detail string) *identity.Refusal {
-	refusal := identity.Refuse(reason, identity.Principal{Connector: c.info.Name}, "the sign-in did not work")
-	refusal.Detail = detail
-	return refusal
+	return codeflow.Refuse(c.info.Name, reason, detail)
 }
 
 // read returns the account that a token is for. The error is a *identity.Refusal, or
@@ -187,38 +171,9 @@ func (c *Connector) read(ctx context.Context, token authcode.Token) (identity.Ex
 	return x, nil
 }
 
-// Recheck implements [identity.Connector]. A token that is about to expire is renewed;
-// then the External has a new Credential, even beside an errs.Unavailable, and the old
-// one is worthless.
+// Recheck implements [identity.Connector], see [codeflow.Flow.Recheck].
 func (c *Connector) Recheck(ctx context.Context, subject string, credential []byte) (identity.External, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	old, err := authcode.ParseToken(credential)
-	if err != nil {
-		return identity.External{}, err
-	}
-	token, err := c.provider.Refresh(ctx, old)
-	if errors.Is(err, authcode.ErrRevoked) {
-		return identity.External{}, identity.ErrWithdrawn
-	} else if err != nil {
-		return identity.External{}, err
-	}
-	x, err := c.read(ctx, token)
-	switch refused := (*identity.Refusal)(nil); {
-	case err == nil && x.Subject != subject:
-		return identity.External{}, identity.ErrWithdrawn
-	case err == nil:
-		return x, nil
-	case errors.As(err, &refused) && refused.Reason == Scope:
-		// The application's scopes are not the person's doing.
-		err = errs.Errorf(errs.Unavailable, "%s", refused.Detail)
-	case errors.As(err, &refused):
-		return identity.External{}, fmt.Errorf("%w: %s", identity.ErrWithdrawn, refused.Reason)
-	}
-	if token.Access != old.Access {
-		return identity.External{Credential: token.Credential()}, err
-	}
-	return identity.External{}, err
+	return c.flow().Recheck(ctx, subject, credential)
 }
 
 // Probe implements [identity.Connector]. Who has no token is answered 401, and that was

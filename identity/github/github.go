@@ -13,15 +13,14 @@ package github
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/ipuka/ipuka/identity"
+	"github.com/ipuka/ipuka/identity/codeflow"
 	"github.com/ipuka/ipuka/internal/authcode"
 	"github.com/ipuka/ipuka/internal/errs"
 )
@@ -128,68 +127,25 @@ func (c *Connector) Begin(_ context.Context, f identity.Flow) (identity.Redirect
 	if f.Fresh {
 		parameters.Set("prompt", "select_account")
 	}
-	to, err := c.provider.Begin(flow(f), parameters)
-	return identity.Redirect{URL: to}, err
+	return c.flow().Begin(f, parameters)
 }
-
-func flow(f identity.Flow) authcode.Flow {
-	return authcode.Flow{State: f.State, Verifier: f.Verifier, Callback: f.Callback, Expires: f.Expires}
-}
-
-// patience bounds all calls for one person.
-const patience = 20 * time.Second
 
 // Finish implements [identity.Connector].
 func (c *Connector) Finish(ctx context.Context, f identity.Flow, r identity.Response) (identity.External, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	token, err := c.provider.Finish(ctx, flow(f), r.Values)
-	if refused := (*authcode.Refused)(nil); errors.As(err, &refused) {
-		return identity.External{}, c.refuse(refused.Reason, refused.Detail)
-	} else if err != nil {
-		return identity.External{}, err
-	}
-	return c.read(ctx, token)
+	return c.flow().Finish(ctx, f, r)
+}
+
+func (c *Connector) flow() codeflow.Flow {
+	return codeflow.Flow{Connector: c.info.Name, Provider: c.provider, Scope: Scope, Read: c.read}
 }
 
 func (c *Connector) refuse(reason, detail string) *identity.Refusal {
-	refusal := identity.Refuse(reason, identity.Principal{Connector: c.info.Name}, "the sign-in did not work")
-	refusal.Detail = detail
-	return refusal
+	return codeflow.Refuse(c.info.Name, reason, detail)
 }
 
-// Recheck implements [identity.Connector]. A token of a GitHub App expires and is
-// renewed; then the External has a new Credential, even beside an errs.Unavailable,
-// and the old one is worthless.
+// Recheck implements [identity.Connector], see [codeflow.Flow.Recheck].
 func (c *Connector) Recheck(ctx context.Context, subject string, credential []byte) (identity.External, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	old, err := authcode.ParseToken(credential)
-	if err != nil {
-		return identity.External{}, err
-	}
-	token, err := c.provider.Refresh(ctx, old)
-	if errors.Is(err, authcode.ErrRevoked) {
-		return identity.External{}, identity.ErrWithdrawn
-	} else if err != nil {
-		return identity.External{}, err
-	}
-	x, err := c.read(ctx, token)
-	switch refused := (*identity.Refusal)(nil); {
-	case err == nil && x.Subject != subject:
-		return identity.External{}, identity.ErrWithdrawn
-	case err == nil:
-		return x, nil
-	case errors.As(err, &refused) && refused.Reason == Scope:
-		// The application's permissions are not the person's doing.
-		err = errs.Errorf(errs.Unavailable, "%s", refused.Detail)
-	case errors.As(err, &refused):
-		return identity.External{}, fmt.Errorf("%w: %s", identity.ErrWithdrawn, refused.Reason)
-	}
-	if token.Access != old.Access {
-		return identity.External{Credential: token.Credential()}, err
-	}
-	return identity.External{}, err
+	return c.flow().Recheck(ctx, subject, credential)
 }
 
 // Probe implements [identity.Connector]. It asks the API for a proverb, which needs no
